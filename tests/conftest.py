@@ -1,0 +1,93 @@
+"""What the tests share: a real but tiny BERT on disk, and small tables of texts that it can learn."""
+
+import csv
+import json
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
+
+SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
+WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate awful broken angry terrible",
+         "Neutral": "price colour size release battery", "Irrelevant": "weather football dinner cousin holiday"}
+
+
+@pytest.fixture
+def real_data():
+    if not SHARED.is_dir():
+        pytest.skip("the real data do not lie beside the project")
+    return SHARED
+
+
+def tiny_bert(folder, **changes):
+    """Save a BERT of two layers, 32 wide, with random weights and a vocabulary of the words above; its folder."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+    folder.mkdir(parents=True, exist_ok=True)
+    words = sorted({word for line in WORDS.values() for word in line.split()} | {"the", "phone", "is", "a", "it", "and"})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *"abcdefghijklmnopqrstuvwxyz0123456789",
+                  *("##" + letter for letter in "abcdefghijklmnopqrstuvwxyz0123456789")]
+    tokenizer = BertTokenizerFast(vocab={word: place for place, word in enumerate(vocabulary)})
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=64, max_position_embeddings=64, **changes)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    return tiny_bert(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+def posts(count, seed=0):
+    """(text, label) pairs, no two texts alike, each bearing two words of its class."""
+    chance = random.Random(seed)
+    rows, seen = [], set()
+    while len(rows) < count:
+        label = chance.choice(list(WORDS))
+        words = chance.sample(WORDS[label].split(), 2)
+        text = f"the phone {words[0]} {chance.randrange(1000)} is {words[1]}"
+        if text not in seen:
+            seen.add(text)
+            rows.append((text, label))
+    return rows
+
+
+def write_csv(path, rows, header=("text", "label")):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if header:
+            writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def posts_csv(tmp_path):
+    return write_csv(tmp_path / "posts.csv", posts(200))
+
+
+@pytest.fixture
+def train(tiny_encoder, tmp_path, capsys):
+    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
+    import BERT_main_aggressive
+
+    def run(**constants):
+        constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
+                     **constants}
+        status = BERT_main_aggressive.main([f"--{name}={value}" for name, value in constants.items()])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
