@@ -37,6 +37,7 @@ from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassi
                                    load_encoder)
 from data.tables import TableError, class_names, class_numbers, overlap, read_table, sample_rows, split_table
 from diagnosis.constants import ConstantError, help_text, override, read_constants
+from diagnosis.look import look, told
 
 # data
 TRAIN_PATH = "data/sample.csv"      # CSV, TSV or JSON lines, plain or .gz
@@ -443,6 +444,16 @@ def say_plan(settings, optimizer_rate, steps_per_epoch, steps, training_batches)
                 "they join the batch before it")
 
 
+def say_look(model, optimizer, schedule, steps_per_epoch, settings, texts, training, validation):
+    """The doctor's checks that need no training: one line when all is well, the findings when not."""
+    sample = model.tokenizer(texts[:1000], truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+    judgement = look(model, model.encoder, optimizer, schedule, steps_per_epoch, settings.NUM_EPOCHS, model.tokenizer,
+                     [ids for _, ids, _ in training], training.labels, [ids for _, ids, _ in validation],
+                     validation.labels, settings.BATCH_SIZE, settings.MAX_LENGTH, list(map(len, sample)), __file__)
+    for line, text in enumerate(told(judgement)):
+        say("look" if line == 0 else "", text)
+
+
 # The run
 
 def train(settings):
@@ -491,6 +502,8 @@ def train(settings):
         weights = numpy.ones(len(names))
         weights[present] = compute_class_weight("balanced", classes=present, y=training_labels)
         loss_weights = torch.tensor(weights, dtype=torch.float32, device=precision.device)
+
+    say_look(model, optimizer, schedule, steps_per_epoch, settings, training.texts, training_set, validation_set)
 
     folder = make_run_folder(settings.OUTPUT_DIR)
     facts = {"encoder": source.name, "encoder_source": source.reason, "device": str(precision.device),

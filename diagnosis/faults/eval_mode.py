@@ -1,0 +1,71 @@
+"""training steps run in eval() mode
+
+What it is
+    model.train() was never called (from_pretrained hands out a model in eval mode), or model.eval() before a
+    validation was not taken back.
+
+How it shows
+    Dropout is off, so the model overfits sooner; a BatchNorm uses the statistics it has and never learns its own, so
+    that training and validation disagree or nothing is learned. Often only from the second epoch on.
+
+How it is found
+    The training flag of encoder and model in each training pass, in the first epoch and after the first validation. It
+    matters only where there is dropout or BatchNorm, and an encoder that is frozen altogether may stay in eval mode.
+
+Wrong
+    model.train()
+    for epoch in range(epochs):
+        for batch in loader:
+            loss_of(model, batch).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.eval()
+
+Right
+    for epoch in range(epochs):
+        model.train()
+        for batch in loader:
+            loss_of(model, batch).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        model.eval()
+
+Not to be confused with
+    eval-train-mode, its opposite. A frozen encoder that is kept in eval mode while the head is trained.
+"""
+
+from diagnosis.course import rounded
+from diagnosis.finding import Finding, NotMeasured
+from diagnosis.measures import percent
+
+GROUP = "model"
+EFFECT = "slows"
+CAUSED_BY = ()
+
+
+def check(record):
+    batches = [batch for batch in record.batches_of("training")
+               if batch.head_training is not None or batch.encoder_training is not None]
+    if not batches:
+        return NotMeasured("no training pass was seen")
+    encoder_trained = any(one.trainable for one in record.parameters if one.part.startswith("layer "))
+    # The whole model's flag counts unless the encoder was put back to training mode and is what is trained.
+    stopped = [batch for batch in batches if encoder_trained and batch.encoder_training is False
+               or batch.head_training is False and not (encoder_trained and batch.encoder_training)]
+    if not stopped:
+        return None
+    norms = [one for one in record.modules if "BatchNorm" in one.kind]
+    dropouts = [one for one in record.modules if "dropout" in one.kind.lower() and one.value]
+    share = len(stopped) / len(batches)
+    level = "error" if norms else "warning" if dropouts or not record.modules else "note"
+    late = batches[0] not in stopped
+    return Finding(
+        level, f"{percent(share)} of the training passes run in eval mode" + (", from a validation on" if late else ""),
+        {"training_passes": len(batches), "of_these_in_eval_mode": len(stopped), "share": rounded(share),
+         "first_after_optimizer_steps": stopped[0].step, "dropout_layers": len(dropouts),
+         "batch_norm_layers": len(norms)},
+        "BatchNorm does not learn the statistics that validation relies on, and dropout is off." if norms else
+        "Dropout is off, so the model learns its training rows by heart sooner." if dropouts else
+        "There is neither dropout nor BatchNorm here, so little changes.",
+        "Call model.train() at the beginning of every epoch, after the validation of the one before.",
+        stopped[0].site)

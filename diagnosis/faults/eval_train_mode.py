@@ -1,0 +1,97 @@
+"""validation runs in training mode
+
+What it is
+    model.eval() was not called before validation: dropout throws away a tenth of every layer while the model is being
+    judged, and BatchNorm normalizes by the validation batch and even learns from it.
+
+How it shows
+    Validation figures that are lower than they should be and differ from call to call with the same weights.
+
+How it is found
+    The training flags of encoder and model in forward passes without gradient or without a backward after them, and
+    whether there is dropout or BatchNorm for which they matter.
+
+Wrong
+    for batch in loader:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        guesses = [model(**batch).logits.argmax(-1) for batch in validation_loader]
+
+Right
+    for batch in loader:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    with torch.no_grad():
+        guesses = [model(**batch).logits.argmax(-1) for batch in validation_loader]
+    model.train()
+
+Not to be confused with
+    Training steps in eval mode (eval-mode); a single forward pass for trying shapes; a model without dropout and
+    BatchNorm, which does not care.
+"""
+
+from diagnosis import course
+from diagnosis.finding import Finding, NotMeasured
+
+GROUP = "evaluation"
+EFFECT = "misleads"
+CAUSED_BY = ()
+
+MOSTLY = 0.5        # of the validation passes
+FEWEST = 3          # passes in a row that no backward follows, where gradients were not turned off
+NORMS = "BatchNorm"
+
+
+def check(record):
+    passes = validation_passes(record)
+    if not passes:
+        return NotMeasured("no validation pass was seen")
+    encoder = dropouts(record, inside=True)
+    head, norms = dropouts(record, inside=False), [one for one in record.modules if NORMS in one.kind]
+    wrong = [batch for batch in passes if batch.encoder_training and (encoder or not record.modules)
+             or batch.head_training and (head or norms or not record.modules)]
+    if len(wrong) <= MOSTLY * len(passes):
+        return None
+    evidence = {"validation_passes_seen": len(passes), "in_training_mode": len(wrong),
+                "dropout": max((one.value for one in encoder + head if one.value), default=None),
+                "batchnorm_layers": len(norms) or None}
+    why = ("BatchNorm normalizes by the validation batch and takes its statistics over into the model" if norms else
+           "dropout hides part of every layer while the model is being judged: the figures are noisy and too low")
+    return Finding("error" if norms else "warning", "validation runs in training mode",
+                   {name: value for name, value in evidence.items() if value is not None}, why,
+                   "call model.eval() before the validation loop and model.train() before the next epoch",
+                   wrong[0].site)
+
+
+def validation_passes(record):
+    """Passes that judge the model: without gradients, or several in a row that no backward follows.
+
+    Passes before the first step are left out: people try shapes there.
+    """
+    passes, row = [], []
+    for batch in record.batches:
+        if batch.role == "training":
+            row = []
+        elif batch.gradient_enabled is False:
+            passes.append(batch)
+        else:
+            row.append(batch)
+            passes += row if len(row) == FEWEST else [batch] if len(row) > FEWEST else []
+    training = {(batch.site.file, batch.site.line) for batch in record.batches_of("training") if batch.site}
+    return [batch for batch in passes if batch.step > 0 and not alone(batch, passes, training)
+            and (batch.encoder_training is not None or batch.head_training is not None)]
+
+
+def alone(batch, passes, training):
+    """A single pass by the line that training passes come from may be one whose backward the observer cut off."""
+    same_line = batch.site is None or (batch.site.file, batch.site.line) in training
+    return same_line and sum(one.step == batch.step for one in passes) == 1
+
+
+def dropouts(record, inside):
+    return [one for one in record.modules
+            if one.value and "dropout" in one.kind.lower() and course.in_encoder(one) == inside]

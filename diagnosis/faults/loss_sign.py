@@ -1,0 +1,95 @@
+"""the loss is maximised
+
+What it is
+    The optimizer climbs: backward runs on the negative of the loss, a minus is missing in a hand-written
+    log-likelihood, or the optimizer was made with maximize=True.
+
+How it shows
+    The loss grows without bound from the first steps, the accuracy falls below guessing, the logits explode.
+
+How it is found
+    The sign with which the tensor given to backward depends on what the loss function returned, and the optimizer's
+    maximize. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels, negated.
+
+Wrong
+    for batch in loader:
+        loss = -loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+Right
+    for batch in loader:
+        loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+Not to be confused with
+    A loss that grows because the rate is too high; maximize=True on a negated loss, which is right again; a negative
+    loss value alone, which nll_loss on probabilities also has.
+"""
+
+import math
+import statistics
+
+from diagnosis import course
+from diagnosis.finding import Finding, NotMeasured
+
+GROUP = "optimization"
+EFFECT = "stops"
+CAUSED_BY = ()
+
+MOSTLY = 0.5
+PAIRS = 6       # of hand-written loss and cross-entropy that must agree
+EXACT = 0.05    # scatter of their quotient (smoothing, class weights and accumulation keep it near a constant)
+
+
+def check(record):
+    training = record.batches_of("training")
+    if not training and not record.groups:
+        return NotMeasured("no training step was seen")
+    signs = [batch.loss_sign for batch in training if batch.loss_sign]
+    climbing = [group for _, group in course.trained_groups(record) if group.maximize]
+    negated = course.share(sign < 0 for sign in signs) > MOSTLY
+    if not signs:
+        negated = negative_of_cross_entropy(training)
+    if negated == bool(climbing):       # neither, or both: a maximized negative is a minimized loss
+        return None
+    trend = course.trend(record)
+    evidence = {"sign_of_loss_in_backward": -1 if negated else 1, "maximize": bool(climbing),
+                "loss_first": course.rounded(trend.first) if trend else None,
+                "loss_last": course.rounded(trend.last) if trend else None}
+    if climbing:
+        title, fix, where = "the optimizer maximizes the loss", "leave out maximize=True", climbing[0].made
+    else:
+        title, where = "backward runs on the negative of the loss", record.backward_site
+        fix = "call backward() on the loss itself, without the minus" if signs else \
+            "put the minus back: the loss is minus the log-likelihood"
+    return Finding("error", title, {name: value for name, value in evidence.items() if value is not None},
+                   "each step makes the predictions worse", fix, where)
+
+
+def negative_of_cross_entropy(training):
+    """A hand-written loss that is a constant, negative multiple of the cross-entropy of its logits and labels."""
+    quotients = []
+    for batch in training:
+        entropy = cross_entropy(batch)
+        if entropy and batch.loss is not None and batch.loss_function is None and math.isfinite(batch.loss):
+            quotients.append(batch.loss / entropy)
+    if len(quotients) < PAIRS or max(quotients) >= 0:
+        return False
+    return statistics.pstdev(quotients) < EXACT * abs(statistics.fmean(quotients))
+
+
+def cross_entropy(batch):
+    """Mean cross-entropy of a batch's logits and labels in nats, or None."""
+    if not batch.logits or not batch.labels or len(batch.logits) != len(batch.labels):
+        return None
+    losses = []
+    for row, label in zip(batch.logits, batch.labels):
+        if not 0 <= label < len(row) or not all(map(math.isfinite, row)):
+            return None
+        top = max(row)
+        losses.append(top + math.log(sum(math.exp(one - top) for one in row)) - row[label])
+    return statistics.fmean(losses)

@@ -1,0 +1,101 @@
+"""every prediction is one class (a symptom: rank it behind its cause)
+
+What it is
+    The largest logit stands in the same column for every text. The model has learned how frequent the classes are, or
+    nothing at all.
+
+How it shows
+    An accuracy that equals the share of one class to the last digit; a macro-F1 far below it; a confusion matrix with
+    a single column.
+
+How it is found
+    The largest logit of each row in the validation passes, or in the last quarter of the training passes, against the
+    labels of the same rows; and a sign that learning has stopped, for a healthy fresh run may predict one class for a
+    hundred steps: this model or this optimizer does not learn even one batch, the weights do not move, the logits do
+    not depend on the text, or the loss is above that of guessing and does not fall.
+
+Wrong
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    for batch in loader:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    guesses = torch.cat([model(**batch).logits.argmax(-1) for batch in validation_loader])
+
+Right
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for batch in loader:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    guesses = torch.cat([model(**batch).logits.argmax(-1) for batch in validation_loader])
+
+Not to be confused with
+    The first steps of a healthy run; labels that are nearly all one class (labels-single-class), where guessing it is
+    right.
+"""
+
+from diagnosis import course
+from diagnosis.finding import Finding, NotMeasured
+
+GROUP = "evaluation"
+EFFECT = "misleads"
+CAUSED_BY = (
+    "label-out-of-range", "label-mismatch", "labels-random", "labels-single-class", "class-imbalance", "text-constant",
+    "text-unknown", "text-truncated", "not-shuffled", "mask-missing", "mask-wrong", "tokenizer-mismatch",
+    "encoder-random", "encoder-frozen", "freeze-ineffective", "gradient-blocked", "eval-mode", "double-softmax",
+    "head-mismatch", "dead-head", "dropout-extreme", "batchnorm-small-batch", "lr-zero", "lr-too-low",
+    "schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "lr-too-high", "optimizer-missing-params",
+    "no-optimizer-step", "gradients-cleared", "gradients-accumulate", "clip-too-tight", "weight-decay-extreme",
+    "loss-detached", "loss-sign", "fp16-overflow", "clip-before-unscale", "half-weights", "non-finite")
+
+ROWS = 32           # rows to judge by
+ONE_CLASS = 0.98    # of the predictions
+LABELS = 0.9        # of the labels: a larger class is a matter of the data
+SAME = 1e-4         # spread of a logit over the rows below which it does not depend on them
+
+
+def check(record):
+    passes = [batch for batch in judged(record) if batch.logits and batch.labels
+              and len(batch.logits) == len(batch.labels) and (batch.outputs or 0) > 1]
+    guesses = [row.index(max(row)) for batch in passes for row in batch.logits]
+    labels = [label for batch in passes for label in batch.labels]
+    if len(guesses) < ROWS:
+        return NotMeasured("too few predictions with labels were seen")
+    favourite = max(set(guesses), key=guesses.count)
+    share, largest = guesses.count(favourite) / len(guesses), max(map(labels.count, set(labels))) / len(labels)
+    if share < ONE_CLASS or largest > LABELS:
+        return None
+    stopped = sign_of_standstill(record, passes)
+    if not stopped:
+        return None
+    return Finding("warning", f"every prediction is class {favourite}",
+                   {"share_of_predictions": course.rounded(share), "rows": len(guesses),
+                    "share_of_labels": course.rounded(labels.count(favourite) / len(labels)), "sign": stopped},
+                   "the model does not tell the texts apart; its accuracy is the share of that class",
+                   "mend what stands before this; if nothing does, run longer and look at the loss",
+                   passes[-1].site)
+
+
+def judged(record):
+    """Validation passes after some training, else the last quarter of the training passes."""
+    validation = [batch for batch in record.batches_of("validation") if batch.step > 0]
+    training = record.batches_of("training")
+    enough = sum(len(batch.logits or ()) for batch in validation) >= ROWS
+    return validation if enough else training[-max(4, len(training) // 4):]
+
+
+def sign_of_standstill(record, passes):
+    """Why this is no healthy beginning, in words; None where it may be one."""
+    steps, trend, guess = course.taken(record), course.trend(record), course.guessing_loss(record)
+    if course.fails(record, "model-overfits"):
+        return "this model does not learn one batch by heart"
+    if course.fails(record, "own-optimizer"):
+        return "this optimizer does not learn one batch"
+    if not steps and record.backwards or steps and not max(course.highest_rates(record), default=0) > 0:
+        return "no weight has moved"
+    columns = list(zip(*(row for batch in passes for row in batch.logits)))
+    if len({len(batch.logits[0]) for batch in passes}) == 1 and all(max(one) - min(one) < SAME for one in columns):
+        return "the logits are the same for every text"
+    above = trend is not None and guess is not None and len(steps) >= 16 and trend.last > 1.1 * guess + 2 * trend.noise
+    return "the loss is above that of guessing and does not fall" if above and not trend.falls else None

@@ -1,0 +1,95 @@
+"""trainable parameters are in no optimizer, or the optimizer holds another model's
+
+What it is
+    The optimizer was made from some other set of tensors than the model that is trained: before the head was
+    replaced, from a copy of the model, from the head alone, or with a filter that caught too little.
+
+How it shows
+    The loss falls more slowly than it should, or not at all; gradients look fine everywhere. The forgotten weights
+    are, bit for bit, what they were.
+
+How it is found
+    Trainable parameters that receive gradients and stand in no group of any optimizer, and weights in the groups that
+    no part of the model used in the forward pass holds.
+
+Wrong
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=2e-5)    # and the head?
+    for batch in loader:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        model.zero_grad()
+
+Right
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
+    for batch in loader:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        model.zero_grad()
+
+Not to be confused with
+    Layers frozen by requires_grad = False; a pooler that the head does not use and that gets no gradient; two
+    optimizers that share the parameters between them.
+"""
+
+from diagnosis import course
+from diagnosis.finding import Finding, NotMeasured
+
+GROUP = "optimization"
+EFFECT = "stops"
+CAUSED_BY = ()
+
+MOST = 0.99     # of the weights in an optimizer, or with a gradient in none: as good as all
+UNUSED = ("pooler",)    # parts that may be trainable and without use
+
+
+def check(record):
+    if not record.groups:
+        return NotMeasured("no optimizer was seen")
+    if not record.parameters:
+        return NotMeasured("the model's parameters were not seen")
+    measured = any(one.gradient_norms for one in record.parameters)
+    used = [one for one in record.parameters if one.trainable and has_gradient(one, measured)]
+    missing = [one for one in used if one.group is None]
+    if not missing:
+        return None
+    size, whole = sum(map(course.elements, missing)), sum(map(course.elements, used))
+    foreign = sum(group.foreign_elements for group in record.groups)
+    parts = list(dict.fromkeys(one.part for one in missing))
+    held = {one.part for one in used if one.group is not None and len(one.shape) > 1}
+    no_head = "head" in parts and "head" not in held
+    title, level = told(size / whole, no_head, held, foreign)
+    evidence = {"weights_in_no_optimizer": size, "share_of_trained_weights": course.rounded(size / whole),
+                "parts": parts if len(parts) <= 6 else parts[:3] + ["..."] + parts[-2:],
+                "tensors": len(missing), "names": [one.name for one in missing[:4]]}
+    if foreign:
+        evidence["weights_of_another_model_in_optimizer"] = foreign
+    moved = [one.change for one in missing if one.change is not None]
+    if moved:
+        evidence["largest_change"] = max(moved)
+    made = record.groups[0].made
+    return Finding(level, title, evidence,
+                   "backward computes gradients for these weights and no optimizer ever applies them",
+                   "make the optimizer after the model is complete and from model.parameters()"
+                   + ("; if the encoder is meant to be frozen, set requires_grad = False on its parameters"
+                      if not no_head and held == {"head"} else ""), made)
+
+
+def has_gradient(parameter, measured):
+    """Some step saw a gradient for it; before any training: it is not one of the parts that may be idle."""
+    if not measured:
+        return parameter.part not in UNUSED
+    return any(norm is not None and norm != 0 for norm in parameter.gradient_norms)
+
+
+def told(share, no_head, held, foreign):
+    """(title, level): without a head, or with next to nothing, a run cannot learn."""
+    if foreign and share >= MOST:
+        return "the optimizer holds the weights of another model", "error"
+    if share >= MOST and not held:
+        return "the optimizer holds none of the trained weights", "error"
+    if no_head:
+        other = ": it holds another one's" if foreign else ""
+        return f"the head that is trained is in no optimizer{other}", "error"
+    if held == {"head"}:
+        return "the encoder is trainable but in no optimizer: only the head is trained", "warning"
+    return f"{100 * share:.2g} % of the trainable weights are in no optimizer", "warning"

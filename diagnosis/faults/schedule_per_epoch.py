@@ -1,0 +1,124 @@
+"""the schedule counts optimizer steps but is stepped once per epoch
+
+What it is
+    A schedule made for all optimizer steps of the run (warm-up of 300 steps, 1,500 in all) moves one place each time
+    its step() is called. Called once per epoch it is still in the first places of its warm-up when training ends.
+
+How it shows
+    The loss wanders around the loss of guessing, and the accuracy around chance, in every epoch, whatever is frozen
+    or unfrozen. With a warm-up the rate of the whole first epoch is exactly 0 and no weight changes.
+
+How it is found
+    Two counters: schedule steps against optimizer steps within one epoch, and the schedule's length in its own steps
+    against the planned epochs and the planned optimizer steps. An error where the rate never comes to half its peak,
+    or is 0 throughout the first epoch; a warning where it merely stays high because there is no warm-up.
+
+Wrong
+    scheduler = get_linear_schedule_with_warmup(optimizer, 300, len(loader) * epochs)
+    for epoch in range(epochs):
+        for batch in loader:
+            loss = loss_of(model, batch)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        scheduler.step()
+
+Right
+    scheduler = get_linear_schedule_with_warmup(optimizer, 300, len(loader) * epochs)
+    for epoch in range(epochs):
+        for batch in loader:
+            loss = loss_of(model, batch)
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+
+Not to be confused with
+    StepLR, ExponentialLR or ReduceLROnPlateau, which are meant to be stepped once per epoch, and a cosine or a
+    LambdaLR whose length is the number of epochs; a rate of 0 at the very first step of a warm-up, which is healthy.
+"""
+
+from diagnosis import course
+from diagnosis.finding import Finding, NotMeasured
+
+GROUP = "optimization"
+EFFECT = "stops"
+CAUSED_BY = ()
+
+LOW = 0.5       # of the peak: a rate below it at the end of the plan is still warming up
+NOTHING = 0.01  # of the peak: the first epoch trains nothing
+
+
+def check(record):
+    if not record.schedules:
+        return None if record.steps or record.groups else NotMeasured("no optimizer was seen")
+    wrong = [one for one in record.schedules if course.stepped_per_epoch_by_mistake(record, one)]
+    if wrong:
+        return finding(record, wrong[0])
+    if any(course.pace(record, one) is None and course.counts_updates(record, one) for one in record.schedules):
+        return NotMeasured("too few optimizer steps were seen to tell how often the schedule is stepped")
+    return None
+
+
+def finding(record, schedule):
+    warm_up, epochs = course.warm_up_places(schedule) or 0, course.planned_epochs(record)
+    first, last, peak = factors(schedule, 0), factors(schedule, (epochs or 1) - 1), peak_of(schedule, warm_up)
+    highest = max([first, last, *schedule.factors[:epochs or 1]])
+    stuck = highest < LOW * peak or first < NOTHING * peak
+    length = course.length_in_places(schedule)
+    steps = [step for step in course.taken(record) if step.rates]
+    rates = [step.rates[0] for step in steps]
+    first_epoch = [step.rates[0] for step in steps if step.epoch == steps[0].epoch]
+    base = schedule.base_rates[0] if schedule.base_rates else None
+    if first_epoch and max(first_epoch) == 0 or first == 0:
+        title = "the learning rate is 0 at every step of the first epoch: the schedule moves only once per epoch"
+    elif stuck:
+        title = f"the rate stays at {100 * highest / peak:.1g} % of its peak or less: the schedule moves once per epoch"
+    else:
+        title = f"a schedule made for {length:,} optimizer steps moves once per epoch and hardly at all"
+    evidence = {
+        "optimizer_steps_seen": record.optimizer_steps or len(rates),
+        "scheduler_steps_seen": schedule.calls,
+        "lr": course.rounded(first_epoch[-1]) if first_epoch else None,
+        "base_lr": base,
+        "rates": course.a_few([course.rounded(rate) for rate in rates]),
+        "warm_up_steps": warm_up,
+        "schedule_length": length,
+        "planned_epochs": epochs,
+        "planned_optimizer_steps": rounded_steps(course.planned_updates(record)),
+        "lr_in_last_epoch": course.rounded(base * last) if base is not None and epochs else None,
+        "schedule_made": course.own_line(schedule),
+    }
+    long = f"a warm-up of {warm_up:,} steps" if warm_up else f"a length of {length:,} steps"
+    planned = f"of which the plan has {epochs}" if epochs else "not steps"
+    after = f" (line {record.step_site.line})" if record.step_site else ""
+    line = f"line {schedule.call_site.line}" if schedule.call_site else "the scheduler.step() call"
+    why = f"the schedule has {long} but moves one place per epoch, {planned}: "
+    why += "the rate never comes near the one that was asked for" if stuck else \
+        "the rate stays where it starts and never decays as was meant"
+    fix = f"move {line} into the loop over batches, after optimizer.step(){after}"
+    if evidence["schedule_made"]:
+        fix += f"; the schedule {evidence['schedule_made']} can stay as it is"
+    return Finding("error" if stuck else "warning", title,
+                   {name: value for name, value in evidence.items() if value not in (None, "")}, why, fix,
+                   schedule.call_site or schedule.made)
+
+
+def factors(schedule, place):
+    """The factor at a schedule step; from the length of the warm-up where no factors were recorded."""
+    known = course.factor_at(schedule, place)
+    if known is not None:
+        return known
+    warm_up = course.warm_up_places(schedule) or 0
+    return min(1.0, place / warm_up) if warm_up else 1.0
+
+
+def peak_of(schedule, warm_up):
+    """The highest factor; 1 where the warm-up is longer than what was recorded."""
+    if warm_up >= len(schedule.factors) - 1:
+        return max([1.0, *schedule.factors])
+    return max(schedule.factors) or 1.0
+
+
+def rounded_steps(updates):
+    return round(updates) if updates else None

@@ -1,0 +1,72 @@
+"""the tokenizer turns much of the text into its unknown token
+
+What it is
+    The vocabulary does not hold the words or the script of these texts: Chinese or Cyrillic text with an English
+    vocabulary, capital letters with an uncased vocabulary and do_lower_case=False, a small vocabulary of one's own.
+
+How it shows
+    Rows full of [UNK]. The model sees how long a text is and little else.
+
+How it is found
+    The ids of the unknown token are counted in the batches, special tokens and padding apart.
+
+Wrong
+    tokens = [tokenizer.unk_token_id for word in texts[0].upper().split()]
+
+Right
+    tokens = tokenizer(texts[0].lower())["input_ids"]
+    assert tokens.count(tokenizer.unk_token_id) <= len(tokens) // 2
+
+Not to be confused with
+    tokenizer-mismatch, where tokens are known to the tokenizer but mean something else to the encoder. A few unknown
+    emojis and signs: one or two in a hundred tokens are usual.
+"""
+
+from diagnosis.course import rounded
+from diagnosis.finding import Finding, NotMeasured
+from diagnosis.measures import contents, percent, training_batches
+
+GROUP = "data"
+EFFECT = "stops"
+CAUSED_BY = ("tokenizer-mismatch",)
+
+WARNING, ERROR = 0.10, 0.30     # of the tokens of the texts; tweets with emojis and an English vocabulary have 1 to 3 %
+ENOUGH = 200                    # tokens
+
+
+def check(record):
+    tokenizer = record.tokenizer
+    if tokenizer is not None and tokenizer.unknown_id is None:
+        return None     # byte-level and character vocabularies know everything
+    if tokenizer is not None and tokenizer.unknown_id in (tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id):
+        return None     # GPT-2 and its kin: one token for end and unknown, which never stands for text
+    unknown, tokens = _count(record)
+    if tokens < ENOUGH:
+        return NotMeasured("no tokenizer was seen, so its unknown token is not known" if tokenizer is None else
+                           f"only {tokens} tokens of training texts were seen")
+    share = unknown / tokens
+    if share < WARNING:
+        return None
+    return Finding(
+        "error" if share >= ERROR else "warning", f"{percent(share)} of the tokens are the unknown token", {
+            "tokens": tokens, "unknown_tokens": unknown, "unknown_share": rounded(share),
+            "unknown_id": tokenizer.unknown_id if tokenizer else None,
+            "tokenizer": tokenizer.name if tokenizer else ""},
+        "All unknown words are one and the same to the model, so what they say about the class is lost.",
+        "Take a tokenizer and a checkpoint made for this language and spelling, and leave do_lower_case as the "
+        "checkpoint has it.",
+        tokenizer.site if tokenizer else None)
+
+
+def _count(record):
+    """(unknown tokens, tokens of texts) in the training batches, else in the training examples."""
+    batches = [batch for batch in training_batches(record)
+               if batch.unknown is not None and batch.real_tokens is not None]
+    if batches:
+        special = 2 if record.tokenizer is None or record.tokenizer.start_id is not None else 0
+        return (sum(batch.unknown for batch in batches),
+                sum(max(0, batch.real_tokens - special * batch.rows) for batch in batches))
+    if record.tokenizer is None:
+        return 0, 0
+    rows = contents(record.training.examples)
+    return sum(row.count(record.tokenizer.unknown_id) for row in rows), sum(map(len, rows))

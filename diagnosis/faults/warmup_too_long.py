@@ -1,0 +1,90 @@
+"""the warm-up takes most of the run or more
+
+What it is
+    The schedule raises the rate from 0 over a number of its own steps that is most of the steps it will ever make:
+    500 steps of warm-up, a usual default, in a run of 60.
+
+How it shows
+    The loss falls late and little; the last epoch is the best one, and twice the epochs help as if by magic. Where
+    the warm-up is many times the run, nothing is learned at all.
+
+How it is found
+    The warm-up in schedule steps (as the schedule was made, or the rising part of its factors) against the schedule
+    steps of the whole plan at the pace the script steps it. From half of the plan a warning, from nine tenths an error.
+
+Wrong
+    scheduler = get_linear_schedule_with_warmup(optimizer, 500, len(loader) * epochs)    # the run has 60 steps
+    for epoch in range(epochs):
+        for batch in loader:
+            loss_of(model, batch).backward()
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+
+Right
+    steps = len(loader) * epochs
+    scheduler = get_linear_schedule_with_warmup(optimizer, int(0.1 * steps), steps)
+    for epoch in range(epochs):
+        for batch in loader:
+            loss_of(model, batch).backward()
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+
+Not to be confused with
+    A warm-up of a tenth of the steps, of which 40 observed steps may well see nothing but the rise; a schedule that
+    is stepped once per epoch (schedule-per-epoch), where the warm-up is right and the call is not; one-cycle and
+    cyclic schedules, which rise by design.
+"""
+
+from diagnosis import course
+from diagnosis.finding import Finding, NotMeasured
+
+GROUP = "optimization"
+EFFECT = "stops"
+CAUSED_BY = ("schedule-per-epoch",)
+
+MUCH, MOST = 0.5, 0.9       # of the plan; the contract's "most of the run" and "or more"
+RISING_BY_DESIGN = ("OneCycleLR", "CyclicLR")
+HIGH_ON_AVERAGE = 0.6       # of the peak: a rise from a third (LinearLR) harms little however long it is
+
+
+def check(record):
+    if not record.schedules:
+        return None if record.steps or record.groups else NotMeasured("no optimizer was seen")
+    unknown = None
+    for schedule in record.schedules:
+        warm_up = course.warm_up_places(schedule)
+        if not warm_up or course.stepped_per_epoch_by_mistake(record, schedule):
+            continue
+        places = course.places_in_plan(record, schedule)
+        if not places:
+            unknown = NotMeasured("there is a warm-up, but the planned number of schedule steps is not known")
+            continue
+        share = warm_up / places
+        if share >= (MOST if schedule.kind in RISING_BY_DESIGN else MUCH) and warm_up > 1:
+            return finding(record, schedule, warm_up, places)
+    return unknown
+
+
+def finding(record, schedule, warm_up, places):
+    share = warm_up / places
+    factors = course.planned_factors(record, schedule)
+    peak = max(factors) if factors and share < 1 else max([1.0, *factors])
+    average = sum(factors) / len(factors) / peak if factors else None
+    rates = [step.rates[0] for step in course.taken(record) if step.rates]
+    evidence = {
+        "warm_up_steps": warm_up,
+        "planned_schedule_steps": round(places),
+        "share_of_the_run": round(share, 2),
+        "highest_rate_seen": course.rounded(max(rates)) if rates else None,
+        "base_lr": schedule.base_rates[0] if schedule.base_rates else None,
+        "average_rate_over_peak": course.rounded(average),
+    }
+    level = "error" if share >= MOST and (average is None or average < HIGH_ON_AVERAGE) else "warning"
+    return Finding(
+        level, f"the warm-up of {warm_up:,} steps takes {100 * min(share, 1):.0f} % of the run's {places:,.0f}",
+        {name: value for name, value in evidence.items() if value is not None},
+        "the rate reaches its peak when the run is over, or never; most steps are made with a fraction of it",
+        f"warm up for about a tenth of the run: {max(1, round(0.1 * places)):,} steps",
+        schedule.made or schedule.call_site)

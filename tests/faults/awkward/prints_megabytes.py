@@ -1,0 +1,34 @@
+"""Prints about a megabyte for every step, to both streams."""
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from posts import encoder_folder, posts, split
+
+
+torch.manual_seed(1)
+tok = AutoTokenizer.from_pretrained(encoder_folder())
+model = AutoModelForSequenceClassification.from_pretrained(encoder_folder(), num_labels=4)
+train, valid = split(*posts(800, seed=506))
+
+
+def collate(rows):
+    e = tok([t for t, _ in rows], padding=True, truncation=True, max_length=32, return_tensors="pt")
+    return {**e, "labels": torch.tensor([y for _, y in rows])}
+
+
+loader = DataLoader(train, 16, shuffle=True, collate_fn=collate)
+optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+for epoch in range(3):
+    model.train()
+    for step, batch in enumerate(loader):
+        optimizer.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        print(("step %d " % step + "x" * 990 + "\n") * 500)
+        print("y" * 500_000, file=sys.stderr)

@@ -1,0 +1,186 @@
+"""Runs the doctor on every script of this folder and holds its first finding against EXPECTED.json.
+
+    python tests/faults/suite.py                       all scripts, one after another
+    python tests/faults/suite.py --only 'faulty/mask*' --jobs 2
+    python tests/faults/suite.py --folder /tmp/holdout
+
+right: the first finding is one of the expected ones (for a healthy script: no error), and the exit status too;
+detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
+wrong; false alarm: a finding of level `error` on a healthy script; broken: no report, the wrong status, or a
+process left running. Exit status 1 if any script is not right.
+"""
+import argparse
+import fnmatch
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+DOCTOR = FOLDER.parents[1] / "diagnose_bert.py"
+TIME_LIMIT = 300     # seconds given to the doctor for one script
+GRACE = 60           # seconds more before it is ended from here
+
+
+def expectations(folder=FOLDER):
+    """Script (relative to the folder) -> {"first": [...], "status": [...], "comment": ..., maybe "limit": seconds}."""
+    return json.loads((Path(folder) / "EXPECTED.json").read_text(encoding="utf-8"))
+
+
+def leftovers(mark):
+    """Ids of processes that still bear this run's mark in their environment (Linux; none elsewhere)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            pass
+    return found
+
+
+def end(ids):
+    for number in ids:
+        try:
+            os.kill(number, signal.SIGKILL)
+        except OSError:
+            pass
+
+
+def examine(script, limit=TIME_LIMIT, more=()):
+    """(exit status or None when it had to be ended, report or None, seconds, its last lines, processes left running)."""
+    mark = f"SUITE_RUN={uuid.uuid4().hex}"
+    environment = {**os.environ, "SUITE_RUN": mark.split("=")[1], "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory(prefix="suite_") as folder:
+        command = [sys.executable, str(DOCTOR), f"--REPORT_DIR={folder}/report", f"--TIME_LIMIT={limit}", *more, str(script)]
+        log = Path(folder) / "screen.txt"
+        start = time.time()
+        with open(log, "wb") as out:
+            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
+                                       stderr=subprocess.STDOUT, start_new_session=True, env=environment)
+            try:
+                status = process.wait(timeout=limit + GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                status = None
+        seconds = time.time() - start
+        left = leftovers(mark)
+        if left:
+            time.sleep(2)
+            left = leftovers(mark)
+        end(left)
+        found = sorted(Path(folder).rglob("report.json"))
+        try:
+            report = json.loads(found[0].read_text(encoding="utf-8")) if found else None
+        except ValueError:
+            report = None
+        tail = log.read_bytes()[-4000:].decode("utf-8", "replace").splitlines()[-12:]
+    return status, report, seconds, tail, left
+
+
+def judge(expected, status, report):
+    """right, detected, missed, false alarm or broken; and the findings as (level, name)."""
+    findings = [(f["level"], f["name"]) for f in (report or {}).get("findings", [])]
+    names = [name for _, name in findings]
+    status_right = status in expected["status"]
+    if report is None:
+        # where the examination itself could not be done, no report is needed
+        return ("right" if status_right and status == 2 and not expected["first"] else "broken"), findings
+    if not expected["first"]:
+        if any(level == "error" for level, _ in findings):
+            return "false alarm", findings
+        return ("right" if status_right else "broken"), findings
+    if names and names[0] in expected["first"] and status_right:
+        return "right", findings
+    return ("detected" if set(names) & set(expected["first"]) else "missed"), findings
+
+
+def run_one(script, folder=FOLDER, limit=TIME_LIMIT):
+    """Examine one script ("faulty/mask_missing.py"); a dict with expected, outcome, first, findings, status, seconds, tail."""
+    expected = expectations(folder)[str(script)]
+    limit = min(limit, expected.get("limit", limit))
+    status, report, seconds, tail, left = examine(Path(folder) / script, limit)
+    outcome, findings = judge(expected, status, report)
+    if left:
+        outcome = "broken"
+        tail.append(f"{len(left)} process(es) left running")
+    return {
+        "script": str(script), "expected": expected["first"], "expected_status": expected["status"],
+        "status": status, "outcome": outcome, "first": findings[0][1] if findings else "",
+        "findings": findings, "seconds": seconds, "tail": tail, "left": left,
+    }
+
+
+def line(r, wide):
+    expected = " | ".join(r["expected"]) or "(healthy)"
+    first = f"{r['findings'][0][0]}:{r['first']}" if r["findings"] else "-"
+    return f"{r['script']:<{wide}} {expected[:36]:<36} {first:<36} {str(r['status']):>6} {r['outcome']:<12} {r['seconds']:6.1f}"
+
+
+def totals(results):
+    """The lines of the summary."""
+    faulty = [r for r in results if r["expected"]]
+    healthy = [r for r in results if not r["expected"]]
+    right = sum(r["outcome"] == "right" for r in faulty)
+    detected = sum(r["outcome"] in ("right", "detected") for r in faulty)
+    alarms = [r for r in healthy if r["outcome"] == "false alarm"]
+    broken = [r for r in results if r["outcome"] == "broken"]
+    share = lambda n: f"{n} of {len(faulty)}" + (f" ({n / len(faulty):.0%})" if faulty else "")
+    out = [
+        f"first cause right  {share(right)}",
+        f"detected at all    {share(detected)}",
+        f"false alarms       {len(alarms)} of {len(healthy)} healthy or unfit scripts",
+        f"broken             {len(broken)} (no report, or the wrong exit status)",
+    ]
+    if results:
+        slowest = max(results, key=lambda r: r["seconds"])
+        out.append(f"slowest            {slowest['seconds']:.0f} s {slowest['script']}")
+    for r in results:
+        if r["outcome"] != "right":
+            names = ", ".join(f"{level}:{name}" for level, name in r["findings"]) or "no finding"
+            out.append(f"  {r['outcome']:<12} {r['script']}: expected {r['expected'] or 'no error'}"
+                       f" status {r['expected_status']}, got {names} status {r['status']}")
+            if r["outcome"] == "broken":
+                out += [f"      {text}" for text in r["tail"][-4:]]
+    for r in healthy:
+        warned = [name for level, name in r["findings"] if level == "warning"]
+        if warned:
+            out.append(f"  warning on   {r['script']}: {', '.join(warned)}")
+    return out
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="*", help="a pattern for the scripts' names, such as 'healthy/*' or '*mask*'")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
+    parser.add_argument("--folder", default=str(FOLDER), help="a folder with scripts and EXPECTED.json")
+    parser.add_argument("--limit", type=int, default=TIME_LIMIT, help="the doctor's TIME_LIMIT in seconds")
+    parser.add_argument("--json", help="also write the results to this file")
+    args = parser.parse_args(argv)
+    folder = Path(args.folder).resolve()
+    scripts = [s for s in expectations(folder) if fnmatch.fnmatch(s, args.only) or fnmatch.fnmatch(s, f"*{args.only}*")]
+    if not scripts:
+        parser.error(f"no script matches {args.only!r}")
+    wide = max(map(len, scripts))
+    print(f"{'script':<{wide}} {'expected':<36} {'first finding':<36} {'status':>6} {'outcome':<12} {'s':>6}")
+    results = []
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for result in pool.map(lambda s: run_one(s, folder, args.limit), scripts):
+            results.append(result)
+            print(line(result, wide), flush=True)
+    print()
+    print("\n".join(totals(results)))
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return int(any(r["outcome"] != "right" for r in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
