@@ -12,6 +12,7 @@ Does it not learn? `python diagnose_bert.py` takes the same constants and names 
 
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -102,16 +103,16 @@ def read_settings(arguments):
     return settings
 
 
-def make_run_folder(wanted):
-    """The folder of this run: the one wanted, or with a number behind it where that exists."""
+def choose_run_folder(wanted):
+    """The folder of this run: the one wanted, or with a number behind it where that exists; made when there are results."""
     folder, number = Path(wanted), 1
-    try:
-        while folder.exists():
-            number += 1
-            folder = Path(f"{wanted}-{number}")
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise SettingError(f"OUTPUT_DIR {wanted!r} cannot be made ({error.strerror}); name another") from error
+    while folder.exists():
+        number += 1
+        folder = Path(f"{wanted}-{number}")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise SettingError(f"OUTPUT_DIR {wanted!r} cannot be made: {above} is no folder that can be written to; "
+                           "name another")
     return folder
 
 
@@ -289,6 +290,14 @@ def make_schedule(optimizer, steps, warmup_ratio):
     return transformers.get_linear_schedule_with_warmup(optimizer, round(warmup_ratio * steps), steps)
 
 
+def class_loss_weights(labels, classes, device):
+    """Each class's weight in the loss: the inverse of its frequency, 1 on average; 1 too for a class without rows."""
+    present = numpy.unique(labels)
+    weights = numpy.ones(classes)
+    weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+    return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
 @dataclass
 class Precision:
     """What the forward pass computes in, and why."""
@@ -403,6 +412,16 @@ def meaning(history, baseline):
 
 # Results
 
+def epoch_figures(epoch, seen, val_loss, predictions, labels):
+    """One line of metrics.jsonl."""
+    return {"epoch": epoch, "train_loss": seen["loss"], "train_acc": seen["accuracy"], "val_loss": val_loss,
+            "val_acc": accuracy_score(labels, predictions),
+            "val_macro_f1": f1_score(labels, predictions, average="macro", zero_division=0),
+            "lr": seen["rate"], "seconds": seen["seconds"], "samples_per_second": seen["rows"] / seen["seconds"],
+            "tokens_per_second": seen["tokens"] / seen["seconds"],
+            "padding_share": 1 - seen["tokens"] / seen["positions"], "skipped_steps": seen["skipped"]}
+
+
 def write_results(folder, history, best, names, validation_labels, warning):
     """metrics.jsonl, and the best epoch's report and confusion matrix; returns these two as text."""
     with open(folder / "metrics.jsonl", "w", encoding="utf-8") as file:
@@ -416,7 +435,7 @@ def write_results(folder, history, best, names, validation_labels, warning):
     lines = ["true \\ predicted".ljust(20) + "".join(name.rjust(width) for name in names)]
     lines += [name.ljust(20) + "".join(f"{count:>{width}}" for count in row) for name, row in zip(names, matrix)]
     table = "\n".join(lines) + "\n"
-    note = f"{warning}\n\n" if warning else ""
+    note = f"epoch {best['epoch']}, {best['encoder']}" + (f"; {warning}" if warning else "") + "\n\n"
     (folder / "classification_report.txt").write_text(note + report, "utf-8")
     (folder / "confusion_matrix.txt").write_text(note + table, "utf-8")
     return report, table
@@ -454,94 +473,6 @@ def say_look(model, optimizer, schedule, steps_per_epoch, settings, texts, train
         say("look" if line == 0 else "", text)
 
 
-# The run
-
-def train(settings):
-    began = time.perf_counter()
-    transformers.set_seed(settings.SEED)
-    precision = choose_precision(settings.ENABLE_FP16)
-    training, validation, whole = read_tables(settings)
-    names = class_names(whole.labels)
-    shared, warning = say_split(settings, training, validation, whole)
-    training_labels, validation_labels = class_numbers(training, names), class_numbers(validation, names)
-    baseline = measure_baseline(training, validation, names, training_labels, validation_labels)
-    shares = Counter(training.labels)
-    say("classes", ", ".join(f"{name} {shares[name] / len(training):.1%}" for name in names))
-    say("guessing", f"loss {baseline.loss:.4f} by class frequency, accuracy {baseline.accuracy:.3f} "
-                    f"by always saying {baseline.largest_class}")
-
-    source = find_encoder(settings.MODEL_NAME)
-    say("encoder", source.name)
-    say("", f"NOT {settings.MODEL_NAME}: {source.reason}" if source.is_fallback else f"from {source.reason}")
-    encoder, tokenizer = load_encoder(source)
-    longest = getattr(encoder.config, "max_position_embeddings", settings.MAX_LENGTH)
-    if settings.MAX_LENGTH > longest:
-        raise SettingError(f"MAX_LENGTH is {settings.MAX_LENGTH}; {source.name} takes at most {longest} tokens")
-    model = BertSentimentClassifier(
-        source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, label_names=names,
-        max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
-    say("device", torch.cuda.get_device_name() if precision.device.type == "cuda" else
-        f"cpu, {torch.get_num_threads()} threads")
-    say("precision", precision.reason)
-    for line, text in enumerate(model.parameter_table().splitlines()):
-        say("parameters" if line == 0 else "", text)
-
-    training_set = encode(training.texts, training_labels, tokenizer, settings.MAX_LENGTH)
-    validation_set = encode(validation.texts, validation_labels, tokenizer, settings.MAX_LENGTH)
-    loader, validation_loader = make_loaders(settings, training_set, validation_set, tokenizer.pad_token_id or 0,
-                                             precision.device)
-    steps_per_epoch, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
-    optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
-    schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
-    say_plan(settings, lambda step: settings.LEARNING_RATE * schedule.lr_lambdas[0](step), steps_per_epoch, steps,
-             loader.batch_sampler)
-    scaler = precision.scaler()
-    loss_weights = None
-    if settings.CLASS_WEIGHTS:
-        present = numpy.unique(training_labels)
-        weights = numpy.ones(len(names))
-        weights[present] = compute_class_weight("balanced", classes=present, y=training_labels)
-        loss_weights = torch.tensor(weights, dtype=torch.float32, device=precision.device)
-
-    say_look(model, optimizer, schedule, steps_per_epoch, settings, training.texts, training_set, validation_set)
-
-    folder = make_run_folder(settings.OUTPUT_DIR)
-    facts = {"encoder": source.name, "encoder_source": source.reason, "device": str(precision.device),
-             "precision": precision.reason.split()[0], "label_names": names, "training_rows": len(training),
-             "validation_rows": len(validation), "dropped": dict(whole.dropped), "optimizer_steps": steps,
-             "trainable_parameters": model.trainable_parameters(),
-             "validation_texts_in_training": shared.texts, "validation_groups_in_training": shared.groups,
-             "baseline": vars(baseline)}
-    write_config(folder, settings, facts)
-
-    history, best = [], None
-    for epoch in range(1, settings.NUM_EPOCHS + 1):
-        loader.batch_sampler.epoch = epoch
-        seen = train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weights,
-                           settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
-                           title=f"epoch {epoch}/{settings.NUM_EPOCHS}")
-        logits, val_loss = evaluate(model, validation_loader, precision)
-        predictions = logits.argmax(dim=1).numpy()
-        history.append({
-            "epoch": epoch, "train_loss": seen["loss"], "train_acc": seen["accuracy"], "val_loss": val_loss,
-            "val_acc": accuracy_score(validation_labels, predictions),
-            "val_macro_f1": f1_score(validation_labels, predictions, average="macro", zero_division=0),
-            "lr": seen["rate"], "seconds": seen["seconds"], "samples_per_second": seen["rows"] / seen["seconds"],
-            "tokens_per_second": seen["tokens"] / seen["seconds"],
-            "padding_share": 1 - seen["tokens"] / seen["positions"], "skipped_steps": seen["skipped"],
-            "encoder": source.name, "inflated": bool(warning)})
-        say_epoch(history, baseline, warning)
-        if best is None or history[-1]["val_macro_f1"] > best["val_macro_f1"]:
-            best = history[-1] | {"predictions": predictions}
-            model.save_pretrained(folder / "best")
-        report, matrix = write_results(folder, history, best, names, validation_labels, warning)
-        if 0 < settings.EARLY_STOPPING_PATIENCE <= epoch - best["epoch"]:
-            say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
-            break
-    print(f"\n{report}\n{matrix}")
-    say_summary(best, len(history), baseline, len(validation), source.name, warning, folder, time.perf_counter() - began)
-
-
 def say_epoch(history, baseline, warning):
     """One line an epoch; it begins as the guide's examples do."""
     last = history[-1]
@@ -566,6 +497,87 @@ def say_summary(best, epochs, baseline, rows, encoder_name, warning, folder, sec
     say("time", f"{seconds:.0f} s in all")
     say("results", f"{folder}")
     say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"])")
+
+
+# The run
+
+def load_model(settings, names, precision):
+    """The classifier on its device, as the settings ask for it; says which encoder it got and what is trained of it."""
+    source = find_encoder(settings.MODEL_NAME)
+    say("encoder", source.name)
+    say("", f"NOT {settings.MODEL_NAME}: {source.reason}" if source.is_fallback else f"from {source.reason}")
+    encoder, tokenizer = load_encoder(source)
+    longest = getattr(encoder.config, "max_position_embeddings", settings.MAX_LENGTH)
+    if settings.MAX_LENGTH > longest:
+        raise SettingError(f"MAX_LENGTH is {settings.MAX_LENGTH}; {source.name} takes at most {longest} tokens")
+    model = BertSentimentClassifier(
+        source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, label_names=names,
+        max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
+    say("device", torch.cuda.get_device_name() if precision.device.type == "cuda" else
+        f"cpu, {torch.get_num_threads()} threads")
+    say("precision", precision.reason)
+    for line, text in enumerate(model.parameter_table().splitlines()):
+        say("parameters" if line == 0 else "", text)
+    return model
+
+
+def train(settings):
+    began = time.perf_counter()
+    folder = choose_run_folder(settings.OUTPUT_DIR)
+    transformers.set_seed(settings.SEED)
+    precision = choose_precision(settings.ENABLE_FP16)
+    training, validation, whole = read_tables(settings)
+    names = class_names(whole.labels)
+    shared, warning = say_split(settings, training, validation, whole)
+    training_labels, validation_labels = class_numbers(training, names), class_numbers(validation, names)
+    baseline = measure_baseline(training, validation, names, training_labels, validation_labels)
+    shares = Counter(training.labels)
+    say("classes", ", ".join(f"{name} {shares[name] / len(training):.1%}" for name in names))
+    say("guessing", f"loss {baseline.loss:.4f} by class frequency, accuracy {baseline.accuracy:.3f} "
+                    f"by always saying {baseline.largest_class}")
+
+    model = load_model(settings, names, precision)
+    training_set = encode(training.texts, training_labels, model.tokenizer, settings.MAX_LENGTH)
+    validation_set = encode(validation.texts, validation_labels, model.tokenizer, settings.MAX_LENGTH)
+    loader, validation_loader = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0,
+                                             precision.device)
+    steps_per_epoch, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
+    optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
+    schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
+    say_plan(settings, lambda step: settings.LEARNING_RATE * schedule.lr_lambdas[0](step), steps_per_epoch, steps,
+             loader.batch_sampler)
+    scaler = precision.scaler()
+    loss_weights = class_loss_weights(training_labels, len(names), precision.device) if settings.CLASS_WEIGHTS else None
+    say_look(model, optimizer, schedule, steps_per_epoch, settings, training.texts, training_set, validation_set)
+
+    history, best = [], None
+    for epoch in range(1, settings.NUM_EPOCHS + 1):
+        loader.batch_sampler.epoch = epoch
+        seen = train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weights,
+                           settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
+                           title=f"epoch {epoch}/{settings.NUM_EPOCHS}")
+        logits, val_loss = evaluate(model, validation_loader, precision)
+        predictions = logits.argmax(dim=1).numpy()
+        history.append(epoch_figures(epoch, seen, val_loss, predictions, validation_labels)
+                       | {"encoder": model.encoder_name, "inflated": bool(warning)})
+        say_epoch(history, baseline, warning)
+        if best is None or history[-1]["val_macro_f1"] > best["val_macro_f1"]:
+            best = history[-1] | {"predictions": predictions}
+            model.save_pretrained(folder / "best")
+        if epoch == 1:
+            write_config(folder, settings, {
+                "encoder": model.encoder_name, "device": str(precision.device), "precision": precision.reason.split()[0],
+                "label_names": names, "training_rows": len(training), "validation_rows": len(validation),
+                "dropped": dict(whole.dropped), "optimizer_steps": steps,
+                "trainable_parameters": model.trainable_parameters(), "validation_texts_in_training": shared.texts,
+                "validation_groups_in_training": shared.groups, "baseline": vars(baseline)})
+        report, matrix = write_results(folder, history, best, names, validation_labels, warning)
+        if 0 < settings.EARLY_STOPPING_PATIENCE <= epoch - best["epoch"]:
+            say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
+            break
+    print(f"\n{report}\n{matrix}")
+    say_summary(best, len(history), baseline, len(validation), model.encoder_name, warning, folder,
+                time.perf_counter() - began)
 
 
 def main(arguments):

@@ -1,26 +1,21 @@
 """At the stop: from what the observer saw, and the live objects, to the finished record."""
 
-import dataclasses
 import math
 import os
-import random
 import sys
 import time
 
 import torch
 from torch import nn
 
-from diagnosis import examples, facts, record as records, replay, source
-from diagnosis.observer import INITIAL_STATE, norms
-from diagnosis.record import FreezeAct, Module, Schedule, Site, Split, Tokenizer
+from diagnosis import facts, inputs, record as records, replay, source
+from diagnosis.graph import norms
+from diagnosis.record import FreezeAct, Module, Schedule
 
 CONTROL_SECONDS = 25    # for the controls
-FEATURE_ROWS = 512      # rows of which frozen-encoder features are computed
-FEATURE_SECONDS = 6
 SHOWN_BATCHES = 4       # first and last batches of a role whose logits are kept
-TEXTS = 400             # texts whose lengths are measured
+INITIAL_STATE = 2e9     # bytes of a model whose state before training is kept
 RATES = 60              # optimizer steps whose rates the controls get
-LABELS = 4_000          # labels kept in the order in which they came
 MISSPELT = ("require_grad", "requires_gradient", "required_grad", "requires_grads", "require_grads", "requiresgrad",
             "requires_Grad", "need_grad", "needs_grad", "trainable", "requieres_grad", "requres_grad")
 
@@ -31,7 +26,8 @@ def trained_model(seen):
     roots = [one for one in roots if not any(one is not other and any(one is part for part in other.modules())
                                              for other in roots)]
     if not roots:
-        held = [one for optimizer in seen.optimizers.values() for group in optimizer.param_groups for one in group["params"]]
+        groups = [group for optimizer in seen.optimizers.values() for group in optimizer.param_groups]
+        held = [one for group in groups for one in group["params"]]
         return nn.ParameterList(held) if held else None
     if len(roots) == 1:
         return roots[0]
@@ -74,7 +70,8 @@ def describe_encoder(seen, encoder):
     for source_name, model, absent, where in seen.loads:
         held = {name: names[id(one)] for name, one in model.named_parameters() if id(one) in names}
         prefix = getattr(model, "base_model_prefix", "") + "."
-        found = {inside for name, inside in held.items() if not {name, name.removeprefix(prefix), prefix + name} & absent}
+        found = {inside for name, inside in held.items()
+                 if not {name, name.removeprefix(prefix), prefix + name} & absent}
         if found:
             missing -= found
             described.loaded_from, described.made = source_name, where
@@ -212,7 +209,8 @@ def read_call(seen, each, fact):
 
 def batch_loop(seen):
     loops = seen.frames_loops or []
-    return next((one for one in reversed(loops) if one.kind == "loader"), loops[-1] if loops else None)
+    place = place_of_batch_loop(loops)
+    return loops[place] if place is not None else (loops[-1] if loops else None)
 
 
 def fill_plan(seen):
@@ -231,7 +229,7 @@ def fill_plan(seen):
     loops = epoch_loops(seen)
     if not loops:
         return
-    place = next((index for index in reversed(range(len(loops))) if loops[index].kind == "loader"), None)
+    place = place_of_batch_loop(loops)
     if place is None and training is not None:      # next(iterator) in a loop of steps
         batches = product(loops)
         if batches is not None and plan.batches_per_epoch:
@@ -239,7 +237,7 @@ def fill_plan(seen):
             plan.steps = round(batches / max(1, plan.batches_per_step or 1))
             plan.how = "loops of steps over a loader's iterator"
         return
-    if place is None:
+    if place is None or training is None:
         place = len(loops) - 1
         plan.batches_per_epoch = loops[place].count
         plan.how = "the script's loops, the innermost one taken for the batches"
@@ -249,6 +247,14 @@ def fill_plan(seen):
     plan.epochs = product(loops[:place])
     if plan.epochs is not None and plan.batches_per_epoch and plan.batches_per_step:
         plan.steps = plan.epochs * math.ceil(plan.batches_per_epoch / max(1, plan.batches_per_step))
+
+
+def place_of_batch_loop(loops):
+    """Index of the loop over a loader: one known as such, else the innermost where nobody knows what it goes over."""
+    known = [index for index, one in enumerate(loops) if one.kind == "loader"]
+    if known:
+        return known[-1]
+    return len(loops) - 1 if loops and loops[-1].kind == "unknown" else None
 
 
 def epoch_loops(seen):
@@ -269,7 +275,7 @@ def fill_freezes(seen, described):
     trainable = described["trainable"] if described else {}
     acts = []
     for act in seen.freezes.values():
-        alive = [key for key, one in act.touched.items() if one() is not None and key in tensors and one() is tensors[key]]
+        alive = [key for key, one in act.touched.items() if key in tensors and one() is tensors[key]]
         acts.append(FreezeAct(act.site, act.kind, len(act.touched), sum(not trainable.get(key, True) for key in alive),
                               len(alive)))
     record.freezes = acts + look_alikes(seen, described, {(one.site.file, one.site.line) for one in acts})
@@ -292,158 +298,13 @@ def look_alikes(seen, described, known):
             continue
         if name == "requires_grad" and modules:
             held = {id(one): one for module in modules for one in module.parameters()}
-            acts.append(FreezeAct(where, "module", len(held), sum(not one.requires_grad for one in held.values()), len(held)))
+            frozen = sum(not one.requires_grad for one in held.values())
+            acts.append(FreezeAct(where, "module", len(held), frozen, len(held)))
         elif name in misspelt:
             held = [one for one in model.parameters() if name in getattr(one, "__dict__", {})]
             held = held or [one for module in model.modules() if name in vars(module) for one in module.parameters()]
             acts.append(FreezeAct(where, "misspelt", len(held), sum(not one.requires_grad for one in held), len(held)))
     return acts
-
-
-# the data sets, the tokenizer, the features
-
-
-def fill_splits(seen):
-    record, training = seen.record, seen.training_loader()
-    pad_of = seen.pad_id
-    ways = None
-    if training is not None:
-        ways = attempt(seen, examples.learn, training.seen, seen.tokenizer_calls) or (None, None)
-        record.training = attempt(seen, examples.describe_split, training, ways, pad_of) or \
-            attempt(seen, examples.describe_split, training, None, pad_of) or Split()
-    of_role = lambda role: [one for one in seen.samples if one[0].role == role]
-    observed(record.training, of_role("training"))
-    record.training.order_labels = [label for _, _, labels in of_role("training") for label in labels][:LABELS]
-    chosen = examples.choose_validation(seen.loaders.values(), training)
-    if chosen is None and seen.trainer is not None and getattr(seen.trainer, "eval_dataset", None) is not None:
-        from diagnosis.observer import SeenLoader
-        loader = attempt(seen, seen.trainer.get_eval_dataloader)
-        chosen = SeenLoader(loader) if loader is not None else None
-    if chosen is not None:
-        own = attempt(seen, examples.learn, chosen.seen, seen.tokenizer_calls) if chosen.seen else None
-        own = tuple(mine or other for mine, other in zip(own or (None, None), ways or (None, None)))
-        record.validation = attempt(seen, examples.describe_split, chosen, own, pad_of) or \
-            attempt(seen, examples.describe_split, chosen, None, pad_of)
-    passes = of_role("validation")
-    if record.validation is None and passes:
-        record.validation = Split()
-    if record.validation is not None:
-        observed(record.validation, passes)
-        record.validation.order_labels = [label for _, _, labels in passes for label in labels][:LABELS]
-    labels = record.training.labels or record.training.order_labels
-    ignored = {-100} if any(one.ignored for one in record.batches) else set()
-    record.classes = len(set(labels) - ignored) or None
-
-
-def observed(split, passes):
-    """Where no data set could be read: the rows of the passes that were seen, each row once."""
-    if split.examples:
-        return
-    found, seen_rows = [], set()
-    for _, ids, labels in passes:
-        for index, row in enumerate(ids):
-            label = labels[index] if len(labels) == len(ids) else None
-            key = (tuple(row), label)
-            if key not in seen_rows and len(found) < examples.ROWS:
-                seen_rows.add(key)
-                found.append((row, label))
-    split.examples = [row for row, _ in found]
-    if all(label is not None for _, label in found):
-        split.labels = [label for _, label in found]
-
-
-def attempt(seen, function, *args):
-    try:
-        return function(*args)
-    except Exception as error:
-        seen.note(error)
-        return None
-
-
-def fill_features(seen):
-    """Mean-pooled outputs of the encoder as it stood before training, for the first rows of the training examples."""
-    described, split = seen.described, seen.record.training
-    encoder = described["encoder"] if described else None
-    if encoder is None or not split.examples or described["state"] is None:
-        return
-    import copy
-    frozen = copy.deepcopy(encoder).eval()
-    inside = facts.names_in(described["model"], encoder)
-    by_name = {name_inside: described["state"].get(name) for name, name_inside in inside.values() if name_inside}
-    longest = getattr(getattr(encoder, "config", None), "max_position_embeddings", 512) or 512
-    longest, began, features = min(longest - 2, 256), time.monotonic(), []
-    with torch.no_grad():
-        for name, one in frozen.named_parameters():
-            if by_name.get(name) is not None:
-                one.copy_(by_name[name])
-        device = next(frozen.parameters()).device
-        for first in range(0, min(FEATURE_ROWS, len(split.examples)), 32):
-            if time.monotonic() - began > FEATURE_SECONDS:
-                break
-            rows = [row[:longest] or [0] for row in split.examples[first:first + 32]][:FEATURE_ROWS - first]
-            width = max(map(len, rows))
-            ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
-            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-            hidden = frozen(input_ids=ids, attention_mask=mask)[0].float()
-            pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            features += [[round(value, 4) for value in row] for row in pooled.tolist()]
-    if all(math.isfinite(value) for row in features for value in row):
-        split.features = features
-
-
-def fill_tokenizer(seen):
-    if not seen.tokenizer_calls:
-        return
-    first = seen.tokenizer_calls[0]
-    tokenizer, settings = first["tokenizer"], first["settings"]
-    texts = [text for call in seen.tokenizer_calls if call["tokenizer"] is tokenizer for text in call["texts"]]
-    if len(texts) > TEXTS:
-        texts = random.Random(0).sample(texts, TEXTS)
-    read = lambda name: getattr(tokenizer, name, None)
-    fact = Tokenizer(name=str(read("name_or_path") or ""), kind=type(tokenizer).__name__, vocabulary_size=len(tokenizer),
-                     unknown_id=read("unk_token_id"), pad_id=read("pad_token_id"),
-                     start_id=read("cls_token_id") if read("cls_token_id") is not None else read("bos_token_id"),
-                     end_id=read("sep_token_id") if read("sep_token_id") is not None else read("eos_token_id"),
-                     truncation=settings.get("truncation") not in (None, False, "do_not_truncate"), site=first["site"],
-                     max_length=settings.get("max_length"))
-    if fact.truncation and fact.max_length is None and (read("model_max_length") or 1e9) < 1e6:
-        fact.max_length = int(tokenizer.model_max_length)
-    plain = {name: settings[name] for name in ("add_special_tokens",) if name in settings}
-    cut = {name: settings[name] for name in ("truncation", "max_length", "add_special_tokens") if name in settings}
-    full = tokenizer(texts, **plain, verbose=False)["input_ids"]
-    kept = tokenizer(texts, **cut, verbose=False)["input_ids"]
-    fact.full_lengths, fact.kept_lengths = [len(row) for row in full], [len(row) for row in kept]
-    split = seen.record.training
-    label_of = {tuple(row): label for row, label in zip(split.examples, split.labels)} if split.labels else {}
-    for text, row in list(zip(texts, kept))[:5]:
-        fact.shown.append({"text": text[:500], "tokens": tokenizer.convert_ids_to_tokens(row)[:64], "ids": row[:64],
-                           "label": label_of.get(tuple(row))})
-    seen.record.tokenizer = fact
-    fact.own_agreement = agreement(seen, tokenizer, kept)
-
-
-def agreement(seen, tokenizer, rows):
-    """Share of ids that mean the same token in the tokenizer that lies with the encoder's checkpoint."""
-    encoder = seen.record.encoder
-    place = (encoder.loaded_from or encoder.name) if encoder is not None else None
-    if not place or (os.path.isdir(place) and not any(name in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model",
-                     "sentencepiece.bpe.model") for name in os.listdir(place))):
-        return None
-    from transformers import AutoTokenizer
-    try:
-        own = AutoTokenizer.from_pretrained(place, local_files_only=True)
-    except Exception:
-        return None
-    ids = [one for row in rows[:200] for one in row]
-    pairs = zip(tokenizer.convert_ids_to_tokens(ids), (token_of(own, one) for one in ids))
-    return facts.share(mine == other for mine, other in pairs)
-
-
-def token_of(tokenizer, one):
-    try:
-        return tokenizer.convert_ids_to_tokens(one)
-    except (IndexError, OverflowError):
-        return None
 
 
 # the end
@@ -456,9 +317,9 @@ def finish(seen):
         seen.close_pass()
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False), \
             torch.autocast("cuda", enabled=False):
-        seen.described = seen.described or attempt(seen, describe_before_training, seen)
-        for part in (fill, fill_splits, fill_tokenizer, fill_features):
-            attempt(seen, part, seen)
+        seen.described = seen.described or seen.attempt(describe_before_training, seen)
+        for part in (fill, inputs.fill_splits, inputs.fill_tokenizer, inputs.fill_features):
+            seen.attempt(part, seen)
             write(seen.record, seen.path)
         run_controls(seen)
         seen.record.seconds = time.monotonic() - seen.began
@@ -491,7 +352,7 @@ def run_controls(seen):
         return
     live = controls.Live(described["model"], replays[0], seen.record.training.batch_size or first_rows(seen),
                          optimizer, rates(seen, optimizer), described["state"], replays[1:])
-    made = attempt(seen, controls.run_controls, live, seen.record, CONTROL_SECONDS)
+    made = seen.attempt(controls.run_controls, live, seen.record, CONTROL_SECONDS)
     seen.record.controls = made or []
 
 

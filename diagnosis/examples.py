@@ -21,8 +21,8 @@ VALIDATION_NAMES = ("val", "dev", "eval", "test")
 def learn(seen, texts_of_tokenizer):
     """(way to the ids, way to the labels) in a loader's batches: {'path', ...} or None each.
 
-    seen: (batches that the loader gave lately, ids that reached the encoder, the loss's target) of a few passes. Loaders
-    may fetch ahead, so the pass's own batch is the one that holds its ids.
+    seen: (batches that the loader gave lately, ids that reached the encoder, the loss's target) of a few passes.
+    Loaders may fetch ahead, so the pass's own batch is the one that holds its ids.
     """
     ids_way, pairs = None, []
     for batches, ids, target in seen:
@@ -56,7 +56,8 @@ def way_to_ids(batch, ids, calls):
 def labels_way(pairs, same):
     """The leaf that holds the loss's targets, or (same=False) others that stand for them by one table."""
     best = None
-    for path in sorted({path for batches, _ in pairs for batch in batches for path, _ in nested.leaves(batch)}, key=str):
+    paths = {path for batches, _ in pairs for batch in batches for path, _ in nested.leaves(batch)}
+    for path in sorted(paths, key=str):
         table = {}
         for batches, wanted in pairs:
             found = next((one for batch in batches for one in [table_of(batch, path, wanted)]
@@ -67,10 +68,17 @@ def labels_way(pairs, same):
             table |= found
         if not table or len(set(table.values())) < len(table) or (not same and len(pairs) < 2):
             continue
+        # A mask read as rows of ones would pass for labels that are all 0: a leaf with one value per row comes first.
+        flat = all(_one_value_per_row(batch, path) for batches, _ in pairs for batch in batches)
         named = any(word in nested.key_of(path).lower() for word in ("label", "target", "class", "y"))
-        if best is None or named > best[0]:
-            best = named, {"path": path, "table": None if same else table}
+        if best is None or (flat, named) > best[0]:
+            best = (flat, named), {"path": path, "table": None if same else table}
     return best[1] if best else None
+
+
+def _one_value_per_row(batch, path):
+    value = nested.as_tensor(nested.at(batch, path))
+    return value is None or value.dim() == 1 or value.shape[1] == 1
 
 
 def flat_labels(target):
@@ -147,7 +155,8 @@ def collated(loader, rows):
 def ids_in(batch, way):
     if "call" in way:
         call = way["call"]
-        settings = {name: value for name, value in call["settings"].items() if name != "return_tensors"} | {"padding": False}
+        settings = {name: value for name, value in call["settings"].items() if name != "return_tensors"}
+        settings["padding"] = False
         encoded = call["tokenizer"](list(nested.at(batch, way["path"])), **settings)
         width = max(map(len, encoded["input_ids"]))
         pad = call["tokenizer"].pad_token_id or 0
@@ -212,7 +221,8 @@ def choose_validation(loaders, training):
     def rank(seen):
         names = " ".join(seen.names).lower()
         named = next((len(VALIDATION_NAMES) - place for place, word in enumerate(VALIDATION_NAMES) if word in names), 0)
-        return (seen.fetched > 0 or named > 0, named, seen.fetched > 0, is_shuffled(seen.loader, seen.loader.sampler) is False)
+        ordered = is_shuffled(seen.loader, seen.loader.sampler) is False
+        return (seen.fetched > 0 or named > 0, named, seen.fetched > 0, ordered)
     able = [seen for seen in loaders if seen is not training and not seen.votes
             and not any("train" in name.lower() for name in seen.names)
             and (training is None or seen.loader.dataset is not training.loader.dataset

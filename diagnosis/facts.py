@@ -16,10 +16,9 @@ HORIZON = 20_000            # schedule steps that are worked out at most
 UNKNOWN_HORIZON = 1_000     # where nobody knows how long the run is
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|albert_layers)\.(\d+)\.")
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softmax, nn.LogSoftmax,
-               nn.Hardtanh, nn.Softplus)
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softmax,
+               nn.LogSoftmax, nn.Hardtanh, nn.Softplus)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
-NUMBERS_OF_OPTIMIZER = ("momentum", "eps")
 
 
 def transformers_model():
@@ -70,7 +69,8 @@ def describe_model(model, optimizers, encoder):
             groups.append(group)
     named = names_in(model, encoder)
     parameters = [describe_parameter(one, *named[id(one)], group_of.get(id(one))) for one in model.parameters()]
-    described = [describe_group(optimizer, group, named) for optimizer in optimizers for group in optimizer.param_groups]
+    described = [describe_group(optimizer, group, named)
+                 for optimizer in optimizers for group in optimizer.param_groups]
     return parameters, described, describe_modules(model, encoder)
 
 
@@ -80,8 +80,8 @@ def describe_parameter(tensor, name, name_in_encoder, group):
     if tensor.numel() and tensor.device.type != "meta":
         with torch.no_grad():
             values = tensor.detach().float()
-            described.mean, described.norm_first = finite(values.mean()), finite(values.norm())
-            described.std = finite(values.std()) if tensor.numel() > 1 else 0.0
+            described.mean, described.norm_first = float(values.mean()), float(values.norm())
+            described.std = float(values.std()) if tensor.numel() > 1 else 0.0
     return described
 
 
@@ -111,27 +111,27 @@ def describe_modules(model, encoder):
     return described
 
 
-def finite(value):
-    """A number as Python's float; NaN and infinity stay what they are."""
-    return float(value)
-
-
 def describe_encoder(encoder):
     """What can be read off an encoder as it stands; the state of its weights counts, so ask before training."""
     config = getattr(encoder, "config", None)
-    read = lambda *names: next((getattr(config, name) for name in names if getattr(config, name, None) is not None), None)
+
+    def read(*names):
+        return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), None)
+
     described = Encoder(
         kind=type(encoder).__name__, name=str(getattr(config, "_name_or_path", "") or ""),
-        layers=int(read("num_hidden_layers", "n_layers", "n_layer") or 0), hidden_size=int(read("hidden_size", "dim", "n_embd", "d_model") or 0),
+        layers=int(read("num_hidden_layers", "n_layers", "n_layer") or 0),
+        hidden_size=int(read("hidden_size", "dim", "n_embd", "d_model") or 0),
         vocabulary_size=read("vocab_size"), pad_id=read("pad_token_id"),
-        max_positions=read("max_position_embeddings", "n_positions"), initializer_range=read("initializer_range", "init_std"),
+        max_positions=read("max_position_embeddings", "n_positions"),
+        initializer_range=read("initializer_range", "init_std"),
         encoder_tensors=sum(1 for _ in encoder.parameters()))
     with torch.no_grad():
         biases = [one.bias for one in encoder.modules() if isinstance(one, nn.Linear) and one.bias is not None]
         norms = [one for one in encoder.modules() if isinstance(one, nn.LayerNorm) and one.weight is not None]
         described.zero_bias_share = share(not bool(one.any()) for one in biases)
-        described.unit_norm_share = share(bool((one.weight == 1).all()) and (one.bias is None or not bool(one.bias.any()))
-                                          for one in norms)
+        described.unit_norm_share = share(
+            bool((one.weight == 1).all()) and (one.bias is None or not bool(one.bias.any())) for one in norms)
     return described
 
 
@@ -156,8 +156,7 @@ def copy_schedule(scheduler):
     if type(scheduler).__name__ in ("LambdaLR", "ReduceLROnPlateau"):
         return None
     optimizer = scheduler.optimizer
-    groups = [{name: value for name, value in group.items() if name != "params"} | {"params": [nn.Parameter(torch.zeros(1))]}
-              for group in optimizer.param_groups]
+    groups = [dict(group, params=[nn.Parameter(torch.zeros(1))]) for group in optimizer.param_groups]
     stand_in = torch.optim.SGD([group["params"][0] for group in groups], lr=0.0)
     stand_in.param_groups = groups
     stand_in._opt_called = True
@@ -187,7 +186,7 @@ def factors_of_copy(scheduler, horizon):
 
 
 def padding_of(ids, pad_id):
-    """Which positions are padding: pad ids in one run at either end of a row. ids: rows x width; returns the same shape."""
+    """Which positions are padding: pad ids in a run at either end of a row. ids: rows x width, as is what it gives."""
     if pad_id is None:
         return torch.zeros_like(ids, dtype=torch.bool)
     pads = ids == pad_id
@@ -262,7 +261,7 @@ def describe_labels(target, rows):
     if target.numel() != rows or target.numel() > 4096:
         return None
     if target.is_floating_point():
-        if not bool(torch.isfinite(target).all()):
+        if not bool(torch.isfloat(target).all()):
             return None
         target = target.round()
     return target.long().tolist()

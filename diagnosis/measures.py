@@ -48,8 +48,15 @@ def known_training_labels(record):
 
 def drawn_at_random(split):
     """The examples stand for all rows: they are all of them, or the loader shuffles, or they are more than the batches
-    that were seen, so that they were drawn from the data set itself."""
-    return split.complete or split.shuffled is True or len(split.labels) > len(split.order_labels)
+    that were seen, so that they were drawn from the data set itself, or they came in no order of their class."""
+    return (split.complete or split.shuffled is True or len(split.labels) > len(split.order_labels)
+            or come_mixed(split.order_labels))
+
+
+def come_mixed(labels):
+    """Neighbours differ more often than in a file that is sorted by class, or made of a few sorted parts."""
+    changes = sum(one != other for one, other in zip(labels, labels[1:]))
+    return changes > 2 * len(set(labels)) + 2
 
 
 def number_of_outputs(record):

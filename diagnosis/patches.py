@@ -174,7 +174,8 @@ def before(original, look):
 
 
 def watch_clipping(observer):
-    for name, kind, limit_name in (("clip_grad_norm_", "norm", "max_norm"), ("clip_grad_value_", "value", "clip_value")):
+    for name, kind, limit_name in (("clip_grad_norm_", "norm", "max_norm"),
+                                   ("clip_grad_value_", "value", "clip_value")):
         original = getattr(nn.utils, name)
         watched = watched_clip(observer, original, kind, limit_name)
         setattr(nn.utils, name, watched)
@@ -258,8 +259,8 @@ class made_frames(list):
             names = dict(bound.arguments)
         except TypeError:
             names = {}
-        code = SimpleNamespace(co_filename="<made>", co_name="__init__", co_varnames=tuple(names), co_argcount=len(names),
-                               co_kwonlyargcount=0)
+        code = SimpleNamespace(co_filename="<made>", co_name="__init__", co_varnames=tuple(names),
+                               co_argcount=len(names), co_kwonlyargcount=0)
         super().__init__([SimpleNamespace(f_code=code, f_locals=names | {"self": scheduler}), *frames])
 
 

@@ -44,6 +44,15 @@ def user_frames(frame=None):
     return found
 
 
+def place(frame):
+    """Every line on the stack, those of libraries too: the same for calls that a loop makes again and again."""
+    found = []
+    while frame is not None:
+        found.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
 def site(frame=None):
     """The innermost line of the user's files on the stack; None where there is none."""
     frame = frame or sys._getframe(1)

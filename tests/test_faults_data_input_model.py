@@ -348,6 +348,17 @@ def test_the_first_batches_of_a_sorted_file_do_not_make_a_single_class():
     not_measured("labels-single-class", record)
 
 
+def test_labels_that_came_in_mixed_order_stand_for_all_rows_without_a_loader():
+    labels = [0] * 320
+    for place in (31, 98, 200, 253, 285):
+        labels[place] = 1
+    record = with_labels([0] * 700)
+    record.training = Split(labels=labels, order_labels=labels)
+    found("labels-single-class", record, "error")
+    record.training = Split(labels=sorted(labels), order_labels=sorted(labels))
+    not_measured("labels-single-class", record)
+
+
 def test_rare_classes_that_the_loss_or_the_sampler_weights_are_no_fault():
     labels = random.Random(0).choices([0, 1], [98, 2], k=700)
     passes("labels-single-class", every_batch(with_labels(labels), class_weights=True))
@@ -497,6 +508,13 @@ def test_truncation_is_judged_by_what_is_lost_and_what_is_left():
 def test_ids_that_the_script_cuts_itself_are_seen_where_they_reach_the_encoder():
     record = truncated([40] * 60, 64)
     record.training.examples = [row[:6] for row in rows_of(700)[0]]
+    found("text-truncated", record, "error")
+
+
+def test_truncation_is_an_error_where_the_labels_cannot_be_predicted_from_what_it_leaves():
+    record = truncated([76] * 60, 24)
+    found("text-truncated", record, "warning")
+    record.controls = [no_signal("labels-from-tokens")]
     found("text-truncated", record, "error")
 
 

@@ -170,7 +170,7 @@ def test_the_case_that_made_this_project_is_named_with_its_rates_and_both_lines(
     assert found.evidence["warm_up_steps"] == 300
     assert found.evidence["planned_epochs"] == 5
     assert found.evidence["lr_in_last_epoch"] == pytest.approx(2e-5 * 4 / 300, rel=0.01)
-    assert found.evidence["schedule_made"] == "made in train.py:30"
+    assert found.evidence["schedule"] == "made in train.py:30"
     assert "line 60" in found.fix and "50" in found.fix
 
 

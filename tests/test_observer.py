@@ -69,9 +69,9 @@ def observe(tmp_path):
         told = "" if controls else "from diagnosis import assemble; assemble.CONTROL_SECONDS = 0; "
         start = ("import sys; sys.path.insert(0, sys.argv.pop(1)); from diagnosis import child; "
                  f"{told}child.main(sys.argv[1], sys.argv[2], sys.argv[3:])")
-        done = subprocess.run([sys.executable, "-c", start, str(CHILD.parents[1]), str(tmp_path / "record.json"), "train.py",
-                               *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=240)
+        command = [sys.executable, "-c", start, str(CHILD.parents[1]), "record.json", "train.py"]
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=240)
         record = from_json((tmp_path / "record.json").read_text())
         assert record.observer_errors == [], record.observer_errors
         run.output = done.stdout + done.stderr
@@ -80,7 +80,8 @@ def observe(tmp_path):
 
 
 def line_of(tmp_path, code):
-    return next(number for number, line in enumerate((tmp_path / "train.py").read_text().splitlines(), 1) if code in line)
+    lines = (tmp_path / "train.py").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if code in line)
 
 
 def test_a_plain_loop_is_seen_to_its_validation_and_into_its_second_epoch(observe):
@@ -151,7 +152,8 @@ def test_the_trainer_of_transformers_is_seen(observe, tmp_path):
                 i += self.first
                 return {"input_ids": ids[i], "attention_mask": mask[i], "labels": labels[i]}
         settings = TrainingArguments("out", num_train_epochs=2, per_device_train_batch_size=4, learning_rate=1e-3,
-                                     report_to=[], warmup_steps=5, save_strategy="epoch", disable_tqdm=True)
+                                     report_to=[], warmup_steps=5, eval_strategy="epoch", disable_tqdm=True,
+                                     save_strategy="epoch")
         Trainer(BertForSequenceClassification(config), settings, train_dataset=Rows(0, 320),
                 eval_dataset=Rows(320, 400)).train()
         """)
@@ -159,7 +161,8 @@ def test_the_trainer_of_transformers_is_seen(observe, tmp_path):
     assert (record.plan.steps, record.plan.epochs) == (160, 2)
     schedule, = record.schedules
     assert schedule.calls >= 40 and schedule.call_in_batch_loop
-    assert len(record.training.examples) == len(record.training.labels) == 320 and len(record.validation.examples) == 80
+    assert len(record.training.examples) == len(record.training.labels) == 320 and record.training.shuffled
+    assert len(record.validation.examples) == 80 and not record.validation.shuffled
     assert not list(tmp_path.glob("out/checkpoint*"))
 
 
@@ -288,6 +291,7 @@ def test_an_encoder_and_a_head_called_one_by_one_are_one_model(observe):
         """)
     assert record.optimizer_steps == 40 and len(record.groups) == 2
     assert record.steps[0].rates == [1e-4, 0.1]
+    assert all(one.gradient_norm > 0 and not one.cleared for one in record.steps)
     assert all(batch.role == "training" and batch.gradient_enabled is False for batch in record.batches)
     heads = [one for one in record.parameters if one.part == "head"]
     assert [one.shape for one in heads] == [[3, 16], [3]] and all(one.gradient_norms[0] > 0 for one in heads)
@@ -363,3 +367,38 @@ def test_the_tokenizer_is_seen_where_the_collate_function_calls_it(observe, tmp_
     assert record.training.complete and max(map(len, record.training.examples)) == 6
     assert len(record.training.features) == 240 and len(record.training.features[0]) == 16
     assert sum(batch.unknown for batch in record.batches) > 0
+
+
+def test_a_loader_made_anew_in_every_epoch_is_one_loader(observe):
+    record = observe(SETUP, """
+        data = TensorDataset(ids, mask, labels)
+        model = Net()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for epoch in range(3):
+            for a, b, y in DataLoader(data, batch_size=4, shuffle=True):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(a, b), y).backward()
+                optimizer.step()
+        """)
+    assert [step.epoch for step in record.steps] == [0] * 40 + [1] * 2
+    assert (record.plan.epochs, record.plan.batches_per_epoch, record.plan.steps) == (3, 100, 300)
+
+
+def test_where_an_encoders_weights_come_from_is_recorded(observe):
+    train_it = """
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for a, b, y in DataLoader(TensorDataset(ids, mask, labels), batch_size=100):
+            model(a, attention_mask=b, labels=y).loss.backward()
+            optimizer.step()
+        """
+    loaded = observe(SETUP, TRANSFORMERS, """
+        BertModel(config).save_pretrained("pretrained")
+        model = BertForSequenceClassification.from_pretrained("pretrained", num_labels=3)
+        """, train_it).encoder
+    assert (loaded.loaded_from, loaded.missing_weights, loaded.encoder_tensors) == ("pretrained", 0, 39)
+    missed = observe(SETUP, TRANSFORMERS, """
+        model = BertForSequenceClassification(config)
+        weights = {f"module.{name}": one for name, one in BertModel(config).state_dict().items()}
+        model.load_state_dict(weights, strict=False)
+        """, train_it).encoder
+    assert (missed.loaded_from, missed.missing_weights) == (None, 39)

@@ -248,9 +248,9 @@ def test_a_run_writes_its_figures_its_settings_and_the_encoders_name(train, post
     assert config["constants"]["SEED"] == 7 and config["constants"]["LEARNING_RATE"] == 5e-5
     assert config["encoder"] == epochs[0]["encoder"] == str(tiny_encoder)
     assert config["baseline"]["largest_class"] in config["label_names"]
-    report = (folder / "classification_report.txt").read_text("utf-8")
-    assert "macro avg" in report and report.strip() in screen
-    assert (folder / "confusion_matrix.txt").read_text("utf-8").strip() in screen
+    for name, content in (("classification_report.txt", "macro avg"), ("confusion_matrix.txt", "true \\ predicted")):
+        heading, table = (folder / name).read_text("utf-8").split("\n\n", 1)
+        assert heading.endswith(str(tiny_encoder)) and content in table and table.strip() in screen
     assert "LinearSVC over TF-IDF" in screen and "guessing   loss 1.3" in screen
 
 

@@ -44,7 +44,7 @@ from diagnosis.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"
-CAUSED_BY = ("lr-zero", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "clip-too-tight",
+CAUSED_BY = ("encoder-frozen", "lr-zero", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "clip-too-tight",
              "clip-before-unscale", "half-weights", "optimizer-missing-params")
 
 # (highest rate at which the bound is asked for, sum of rates that is an error, sum that is a warning)

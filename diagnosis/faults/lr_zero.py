@@ -90,7 +90,7 @@ def everything(record, steps, title):
         "base_lr": base,
         "weights_unchanged": course.rounded(course.median(step.unchanged_share for step in steps)),
         "scheduler_steps_seen": schedule.calls if schedule else None,
-        "schedule_made": course.own_line(schedule) if schedule else None,
+        "schedule": course.own_line(schedule) if schedule else None,
     }
     asked = base > ZERO and schedule is not None
     where = (schedule.call_site or schedule.made) if asked else record.groups[0].made

@@ -87,7 +87,7 @@ def finding(record, schedule):
         "planned_epochs": epochs,
         "planned_optimizer_steps": rounded_steps(course.planned_updates(record)),
         "lr_in_last_epoch": course.rounded(base * last) if base is not None and epochs else None,
-        "schedule_made": course.own_line(schedule),
+        "schedule": course.own_line(schedule),
     }
     long = f"a warm-up of {warm_up:,} steps" if warm_up else f"a length of {length:,} steps"
     planned = f"of which the plan has {epochs}" if epochs else "not steps"
@@ -97,8 +97,8 @@ def finding(record, schedule):
     why += "the rate never comes near the one that was asked for" if stuck else \
         "the rate stays where it starts and never decays as was meant"
     fix = f"move {line} into the loop over batches, after optimizer.step(){after}"
-    if evidence["schedule_made"]:
-        fix += f"; the schedule {evidence['schedule_made']} can stay as it is"
+    if evidence["schedule"]:
+        fix += f"; the schedule {evidence['schedule']} can stay as it is"
     return Finding("error" if stuck else "warning", title,
                    {name: value for name, value in evidence.items() if value not in (None, "")}, why, fix,
                    schedule.call_site or schedule.made)

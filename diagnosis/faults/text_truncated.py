@@ -32,7 +32,7 @@ EFFECT = "slows"
 CAUSED_BY = ()
 
 LOST_WARNING = 0.30         # of all tokens; at the 95th percentile of the lengths, as is usual, it is 2 to 5 %
-LOST_ERROR = 0.40           # with hardly anything left:
+LOST_ERROR = 0.40           # with hardly anything left, or with labels that cannot be predicted from what is left:
 SCRAPS = 12                 # tokens kept of a cut text, [CLS] and [SEP] among them
 USUAL = 128                 # tokens; to keep as many and lose the rest is common practice
 ENOUGH = 20                 # texts
@@ -52,17 +52,24 @@ def check(record):
     if longest >= USUAL:
         level = "note"
     else:
-        level = "error" if longest <= SCRAPS and lost >= LOST_ERROR else "warning"
+        level = "error" if lost >= LOST_ERROR and (longest <= SCRAPS or _hides_the_class(record)) else "warning"
     return Finding(
         level, f"truncation to {longest} tokens cuts away {percent(lost)} of the text",
         {"texts": len(full), "median_full_length": median(full), "median_kept_length": median(kept),
          "longest_kept": longest, "max_length": tokenizer.max_length, "lost_share_of_tokens": rounded(lost),
          "cut_share_of_texts": rounded(cut_share)},
-        "What is cut away cannot be learned from"
-        + (", and what is left is hardly a text." if level == "error" else "."),
+        "What is cut away cannot be learned from" + ("." if level != "error" else
+                                                     ", and what is left is hardly a text." if longest <= SCRAPS else
+                                                     ", and from what is left the labels cannot be predicted."),
         f"Raise the maximum length to about {_suggested(full, record.encoder)} tokens, which keeps 95 % of the texts "
         "whole as far as the encoder allows; pad each batch to its own longest text to keep this cheap.",
         tokenizer.site)
+
+
+def _hides_the_class(record):
+    """A linear model over the tokens that are left does no better than with permuted labels."""
+    control = record.control("labels-from-tokens")
+    return control is not None and control.outcome is False
 
 
 def leaves_scraps(record):
