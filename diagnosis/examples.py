@@ -32,8 +32,9 @@ def learn(seen, texts_of_tokenizer):
             if found is not None:
                 ids_way, own = ids_way or found, [batch]
                 break
-        if target is not None:
-            pairs.append((own, flat_labels(target)))
+        labels = flat_labels(target) if target is not None else None
+        if labels:
+            pairs.append((own, labels))
     return ids_way, labels_way(pairs, same=True) or labels_way(pairs, same=False)
 
 
@@ -66,7 +67,10 @@ def labels_way(pairs, same):
                 table = None
                 break
             table |= found
-        if not table or len(set(table.values())) < len(table) or (not same and len(pairs) < 2):
+        if not table or (not same and len(pairs) < 2):
+            continue
+        several = len(set(table.values())) < len(table)     # values for one label, as in y > 0: needs more witnesses
+        if several and sum(len(wanted) for _, wanted in pairs) < 3 * len(table):
             continue
         # A mask read as rows of ones would pass for labels that are all 0: a leaf with one value per row comes first.
         flat = all(_one_value_per_row(batch, path) for batches, _ in pairs for batch in batches)

@@ -261,7 +261,7 @@ def describe_labels(target, rows):
     if target.numel() != rows or target.numel() > 4096:
         return None
     if target.is_floating_point():
-        if not bool(torch.isfloat(target).all()):
+        if not bool(torch.isfinite(target).all()):
             return None
         target = target.round()
     return target.long().tolist()

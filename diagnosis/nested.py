@@ -55,6 +55,13 @@ def as_tensor(leaf):
         return None
 
 
+def outer_copy(value):
+    """The same batch in a dictionary or list of its own: scripts pop the labels out of theirs."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, list) else value
+
+
 def copied(value):
     """The same nested value with its tensors detached and copied; everything else as it is."""
     if isinstance(value, torch.Tensor):

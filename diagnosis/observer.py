@@ -11,7 +11,7 @@ import time
 import traceback
 import weakref
 
-from diagnosis import facts, source
+from diagnosis import facts, nested, source
 from diagnosis.passes import Passes
 from diagnosis.record import Crash, Record
 from diagnosis.seen import Freeze, Iteration, SeenLoader, quietly
@@ -104,7 +104,7 @@ class Observer(Passes, Steps):
         self.iteration = iteration
         iteration.fetched += 1
         iteration.seen.fetched += 1
-        iteration.recent.append(batch)
+        iteration.recent.append(nested.outer_copy(batch))
         self.check_time()
 
     @quietly

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")   # each test process and what it starts keeps to one core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
 
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"

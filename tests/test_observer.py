@@ -402,3 +402,41 @@ def test_where_an_encoders_weights_come_from_is_recorded(observe):
         model.load_state_dict(weights, strict=False)
         """, train_it).encoder
     assert (missed.loaded_from, missed.missing_weights) == (None, 39)
+
+
+@pytest.mark.parametrize("loss, outputs, target", [
+    ("nn.BCEWithLogitsLoss()(model(a, b).squeeze(-1), (y > 0).float())", 1, "y > 0"),
+    ("nn.BCELoss()(torch.sigmoid(model(a, b)), nn.functional.one_hot(y, 3).float())", 3, "y"),
+    ("nn.NLLLoss()(model(a, b).log_softmax(-1), y)", 3, "y"),
+    ("-(model(a, b).log_softmax(-1) * nn.functional.one_hot(y, 3)).sum(1).mean()", 3, "y")])
+def test_labels_and_logits_are_read_from_losses_of_every_kind(observe, loss, outputs, target):
+    record = observe(SETUP, LOADERS, f"""
+        model = Net({outputs})
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for a, b, y in train:
+            loss = {loss}
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        """)
+    batch = record.batches[0]
+    assert batch.outputs == outputs and len(batch.logits) == len(batch.labels) == 4
+    assert batch.loss == pytest.approx(record.steps[0].loss)
+    expected = [int(row[0] - 1 > 0) if ">" in target else row[0] - 1 for row in record.training.examples]
+    assert len(expected) == 320 and record.training.labels == expected
+
+
+def test_labels_that_the_script_pops_out_of_its_batch_are_found_all_the_same(observe):
+    record = observe(SETUP, """
+        rows = [{"input_ids": ids[i], "attention_mask": mask[i], "labels": labels[i]} for i in range(320)]
+        model = Net()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for batch in DataLoader(rows, batch_size=4, shuffle=True):
+            y = batch.pop("labels")
+            loss = nn.functional.cross_entropy(model(**batch), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        """)
+    assert len(record.training.examples) == 320
+    assert record.training.labels == [row[0] - 1 for row in record.training.examples]
