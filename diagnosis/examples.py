@@ -7,7 +7,7 @@ import sys
 import time
 
 import torch
-from torch.utils.data import IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from diagnosis import facts, nested
 from diagnosis.record import Split
@@ -179,7 +179,7 @@ def labels_in(batch, way, rows):
 def describe_split(seen, ways, pad_of):
     """A Split of one loader: what it says of itself, and the rows that it draws from."""
     loader = seen.loader
-    sampler = getattr(loader.batch_sampler, "sampler", None) or loader.sampler
+    sampler = sampler_of(loader)
     split = Split(loader=type(loader).__name__, batch_size=loader.batch_size, made=seen.made,
                   sampler=type(sampler).__name__, shuffled=is_shuffled(loader, sampler))
     with contextlib.suppress(Exception):
@@ -193,6 +193,13 @@ def describe_split(seen, ways, pad_of):
         with kept_randomness():
             split.examples, split.labels, split.complete = read(loader, ways, pad_of)
     return split
+
+
+def sampler_of(loader):
+    """What decides the order: a batch sampler of the script's own where there is one, else the sampler of the rows."""
+    if loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler:
+        return loader.sampler
+    return getattr(loader.batch_sampler, "sampler", None) or loader.batch_sampler
 
 
 def is_shuffled(loader, sampler):
@@ -225,7 +232,7 @@ def choose_validation(loaders, training):
     def rank(seen):
         names = " ".join(seen.names).lower()
         named = next((len(VALIDATION_NAMES) - place for place, word in enumerate(VALIDATION_NAMES) if word in names), 0)
-        ordered = is_shuffled(seen.loader, seen.loader.sampler) is False
+        ordered = is_shuffled(seen.loader, sampler_of(seen.loader)) is False
         return (seen.fetched > 0 or named > 0, named, seen.fetched > 0, ordered)
     able = [seen for seen in loaders if seen is not training and not seen.votes
             and not any("train" in name.lower() for name in seen.names)

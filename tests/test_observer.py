@@ -440,3 +440,13 @@ def test_labels_that_the_script_pops_out_of_its_batch_are_found_all_the_same(obs
         """)
     assert len(record.training.examples) == 320
     assert record.training.labels == [row[0] - 1 for row in record.training.examples]
+
+
+def test_a_batch_sampler_of_the_scripts_own_is_not_called_unshuffled():
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from diagnosis.examples import is_shuffled, sampler_of
+    rows = TensorDataset(torch.arange(8))
+    own, plain, shuffled = (DataLoader(rows, batch_sampler=[[3, 1], [0, 2]]), DataLoader(rows, batch_size=2),
+                            DataLoader(rows, batch_size=2, shuffle=True))
+    assert [is_shuffled(loader, sampler_of(loader)) for loader in (own, plain, shuffled)] == [None, False, True]

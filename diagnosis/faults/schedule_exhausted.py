@@ -83,7 +83,7 @@ def end_of(record, schedule):
     if schedule.kind in CYCLIC or "restart" in schedule.maker:
         return 1.0, False
     if peak == 0:
-        return (0.0 if max(schedule.factors) <= 0 else 1.0), False      # else still at the foot of a warm-up
+        return 1.0, False       # at the foot of a warm-up, or never above zero, which is lr-zero
     top = factors.index(peak)
     alive = [point for point, factor in enumerate(factors) if factor > NEARLY_ZERO * peak]
     if alive[-1] + 1 < len(factors):
