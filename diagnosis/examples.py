@@ -7,7 +7,7 @@ import sys
 import time
 
 import torch
-from torch.utils.data import BatchSampler, IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import IterableDataset, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from diagnosis import facts, nested
 from diagnosis.record import Split
@@ -196,8 +196,8 @@ def describe_split(seen, ways, pad_of):
 
 
 def sampler_of(loader):
-    """What decides the order: a batch sampler of the script's own where there is one, else the sampler of the rows."""
-    if loader.batch_sampler is None or type(loader.batch_sampler) is BatchSampler:
+    """What decides the order: the sampler in the batch sampler, or a batch sampler of the script's own itself."""
+    if loader.batch_sampler is None:
         return loader.sampler
     return getattr(loader.batch_sampler, "sampler", None) or loader.batch_sampler
 

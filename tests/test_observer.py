@@ -443,6 +443,7 @@ def test_labels_that_the_script_pops_out_of_its_batch_are_found_all_the_same(obs
 
 
 def test_a_batch_sampler_of_the_scripts_own_is_not_called_unshuffled():
+    import torch
     from torch.utils.data import DataLoader, TensorDataset
 
     from diagnosis.examples import is_shuffled, sampler_of
