@@ -1,8 +1,14 @@
 """The classifier: what each strategy freezes, the heads, prediction, saving, and where encoders come from."""
 
+import hashlib
+import http.server
+import os
 import pickle
 import shutil
 import socket
+import subprocess
+import sys
+import threading
 import time
 
 import numpy
@@ -220,7 +226,6 @@ def test_an_exchanged_embedded_encoder_is_refused(monkeypatch):
 
 
 def test_the_embedded_encoder_is_found_without_importing_its_package():
-    import sys
     encoder, tokenizer = load_encoder(embedded_encoder("for the test"))
     assert sum(one.numel() for one in encoder.parameters()) == 22_713_216
     assert tokenizer("great")["input_ids"][0] == 101
@@ -233,3 +238,45 @@ def test_a_checkpoint_of_another_kind_of_model_is_refused(tmp_path):
     save_file({"something.weight": torch.zeros(3)}, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EncoderError, match="lacks .* of the encoder's weights"):
         load_encoder(find_encoder(str(folder)))
+
+
+MIRROR_CLIENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from BERT_model_aggressive import find_encoder, load_encoder
+source = find_encoder("someone/tiny-bert")
+encoder, tokenizer = load_encoder(source)
+print(source.reason, sum(one.numel() for one in encoder.parameters()), len(tokenizer))
+"""
+
+
+def test_a_mirror_named_in_the_environment_serves_the_encoder(tiny_encoder, tmp_path):
+    class Mirror(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self, body=False):
+            file = tiny_encoder / self.path.split("?")[0].rpartition("/")[2]
+            found = "/someone/tiny-bert/resolve/" in self.path and file.is_file()
+            content = file.read_bytes() if found else b""
+            self.send_response(200 if found else 404)
+            headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": "1" * 40} if found \
+                else {"X-Error-Code": "EntryNotFound"}
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content if body else b"")
+
+        def do_GET(self):
+            self.do_HEAD(body=True)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hub"),
+                    "NO_PROXY": "127.0.0.1"}
+    command = [sys.executable, "-c", MIRROR_CLIENT, str(module.__file__).rpartition("/")[0]]
+    for reason in ("the model hub", "the hub's cache on this machine"):     # the second time nothing need be asked
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120)
+        assert done.stdout.startswith(reason), done.stderr[-2000:]
+    server.shutdown()
