@@ -175,7 +175,7 @@ class Passes:
         bound = inspect.signature(function).bind(*args, **kwargs)
         bound.apply_defaults()
         given = dict(bound.arguments)
-        logits, target = given.get("input"), given.get("target")
+        logits = given.get("input")
         if not isinstance(logits, torch.Tensor):
             return None
         if self.open is None or self.open.backward:

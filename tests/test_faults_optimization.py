@@ -174,6 +174,12 @@ def test_the_case_that_made_this_project_is_named_with_its_rates_and_both_lines(
     assert "line 60" in found.fix and "50" in found.fix
 
 
+def test_the_help_for_a_schedule_per_epoch_says_what_its_warm_up_needs_once_the_line_is_moved():
+    assert "can stay as it is" in finding("schedule-per-epoch", transformers_linear(50, UPDATES, per_epoch=True)).fix
+    assert f"shorter warm-up than {UPDATES:,} of" in finding(
+        "schedule-per-epoch", transformers_linear(UPDATES, UPDATES, per_epoch=True)).fix
+
+
 def test_a_schedule_per_epoch_is_the_first_cause_and_its_warm_up_is_not_blamed():
     record = transformers_linear(300, 1500, run(more=0), per_epoch=True)
     record.schedules[0].calls_at, record.schedules[0].calls, record.schedules[0].call_seen = [], 0, False

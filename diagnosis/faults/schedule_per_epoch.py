@@ -38,6 +38,8 @@ Not to be confused with
     LambdaLR whose length is the number of epochs; a rate of 0 at the very first step of a warm-up, which is healthy.
 """
 
+import math
+
 from diagnosis import course
 from diagnosis.finding import Finding, NotMeasured
 
@@ -47,6 +49,7 @@ CAUSED_BY = ()
 
 LOW = 0.5       # of the peak: a rate below it at the end of the plan is still warming up
 NOTHING = 0.01  # of the peak: the first epoch trains nothing
+LONG = 0.5      # of the planned steps: a warm-up that would be too long for a schedule that is stepped right
 
 
 def check(record):
@@ -97,7 +100,10 @@ def finding(record, schedule):
     why += "the rate never comes near the one that was asked for" if stuck else \
         "the rate stays where it starts and never decays as was meant"
     fix = f"move {line} into the loop over batches, after optimizer.step(){after}"
-    if evidence["schedule"]:
+    if evidence["schedule"] and warm_up > LONG * (evidence["planned_optimizer_steps"] or math.inf):
+        fix += (f"; the schedule {evidence['schedule']} then needs a shorter warm-up than {warm_up:,} of "
+                f"{evidence['planned_optimizer_steps']:,} steps, a tenth of them, say")
+    elif evidence["schedule"]:
         fix += f"; the schedule {evidence['schedule']} can stay as it is"
     return Finding("error" if stuck else "warning", title,
                    {name: value for name, value in evidence.items() if value not in (None, "")}, why, fix,
