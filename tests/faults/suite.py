@@ -2,7 +2,7 @@
 
     python tests/faults/suite.py                       all scripts, one after another
     python tests/faults/suite.py --only 'faulty/mask*' --jobs 2
-    python tests/faults/suite.py --folder /tmp/holdout
+    python tests/faults/suite.py --folder path/to/other/scripts
 
 right: the first finding is one of the expected ones (for a healthy script: no error), and the exit status too;
 detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
