@@ -203,7 +203,9 @@ class Passes:
             batch.site = call.site
         batch.loss_function = call.name
         batch.label_smoothing = float(call.arguments.get("label_smoothing") or 0.0)
-        batch.class_weights = call.arguments.get("weight") is not None or call.arguments.get("pos_weight") is not None
+        weights = call.arguments.get("weight")
+        weights = call.arguments.get("pos_weight") if weights is None else weights
+        batch.class_weights = weights.detach().flatten().tolist() if isinstance(weights, torch.Tensor) else []
         batch.last_operation = graph.last_operation(call.arguments["input"])
         batch.ignored = 0
         if logits.dim() <= 2:

@@ -106,7 +106,7 @@ class Batch:
     loss: float | None = None           # what the loss function returned
     loss_function: str | None = None    # 'cross_entropy', 'nll_loss', 'binary_cross_entropy_with_logits', ...
     label_smoothing: float = 0.0
-    class_weights: bool = False
+    class_weights: list[float] = field(default_factory=list)    # the loss's `weight` or `pos_weight`; empty: none
     last_operation: str | None = None   # what made the loss's input: 'softmax', 'sigmoid', 'log_softmax', 'relu',
                                         # 'tanh', 'dropout', 'linear', ... (autograd's name, lower case); None: unknown
     loss_sign: int | None = None        # +1: backward ran on this loss, -1: on its negative, 0: on neither

@@ -779,12 +779,12 @@ def validation(record, training, count=4, gradient=False, **changes):
     return record
 
 
-def test_validation_with_dropout_on_is_a_warning_and_with_batchnorm_an_error():
-    assert finding("eval-train-mode", validation(run(), True), "warning").where == Site("train.py", 70)
+def test_validation_in_training_mode_is_an_error_since_its_figures_are_wrong():
+    assert finding("eval-train-mode", validation(run(), True)).where == Site("train.py", 70)
     record = validation(run(), True)
     record.modules.append(Module("norm", "BatchNorm1d", "head"))
     finding("eval-train-mode", record)
-    finding("eval-train-mode", validation(run(), True, gradient=True), "warning")
+    finding("eval-train-mode", validation(run(), True, gradient=True))
 
 
 def test_validation_in_eval_mode_or_without_anything_to_switch_off_is_healthy():
@@ -817,6 +817,16 @@ def test_one_predicted_class_is_reported_only_where_learning_has_stopped():
     found = finding("majority-class", record, "warning")
     assert found.evidence["share_of_labels"] == 0.25
     finding("majority-class", one_class(run(losses=flat, rate=0.0)), "warning")
+
+
+def test_class_weights_that_leave_one_class_as_the_only_cheap_answer_are_named():
+    record = one_class(run(losses=lambda step: 0.4 - 0.005 * step))
+    for batch in record.batches_of("training"):
+        batch.class_weights = [0.1, 100.0, 0.1, 0.1]
+    assert "class weights" in finding("majority-class", record, "warning").evidence["sign"]
+    for batch in record.batches_of("training"):
+        batch.class_weights = [1.0, 2.0, 1.0, 1.0]
+    passes("majority-class", record)
 
 
 def test_one_predicted_class_stands_behind_its_cause():

@@ -61,7 +61,7 @@ def check(record):
                 "batchnorm_layers": len(norms) or None}
     why = ("BatchNorm normalizes by the validation batch and takes its statistics over into the model" if norms else
            "dropout hides part of every layer while the model is being judged: the figures are noisy and too low")
-    return Finding("error" if norms else "warning", "validation runs in training mode",
+    return Finding("error", "validation runs in training mode",
                    {name: value for name, value in evidence.items() if value is not None}, why,
                    "call model.eval() before the validation loop and model.train() before the next epoch",
                    wrong[0].site)

@@ -12,7 +12,8 @@ How it is found
     The largest logit of each row in the validation passes, or in the last quarter of the training passes, against the
     labels of the same rows; and a sign that learning has stopped, for a healthy fresh run may predict one class for a
     hundred steps: this model or this optimizer does not learn even one batch, the weights do not move, the logits do
-    not depend on the text, or the loss is above that of guessing and does not fall.
+    not depend on the text, the loss's class weights make one class the cheapest answer to every text, or the loss is
+    above that of guessing and does not fall.
 
 Wrong
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
@@ -34,6 +35,8 @@ Not to be confused with
     The first steps of a healthy run; labels that are nearly all one class (labels-single-class), where guessing it is
     right.
 """
+
+from collections import Counter
 
 from diagnosis import course
 from diagnosis.finding import Finding, NotMeasured
@@ -73,6 +76,8 @@ def check(record):
                    {"share_of_predictions": course.rounded(share), "rows": len(guesses),
                     "share_of_labels": course.rounded(labels.count(favourite) / len(labels)), "sign": stopped},
                    "the model does not tell the texts apart; its accuracy is the share of that class",
+                   "weigh the classes by the inverse of their frequency (sklearn's compute_class_weight) or not at all"
+                   if "class weights" in stopped else
                    "mend what stands before this; if nothing does, run longer and look at the loss",
                    passes[-1].site)
 
@@ -94,8 +99,25 @@ def sign_of_standstill(record, passes):
         return "this optimizer does not learn one batch"
     if not steps and record.backwards or steps and not max(course.highest_rates(record), default=0) > 0:
         return "no weight has moved"
+    favoured = favoured_by_weights(record)
+    if favoured is not None:
+        return f"the loss's class weights outweigh the data: class {favoured[0]} has {favoured[1]:.0%} of the weight"
     columns = list(zip(*(row for batch in passes for row in batch.logits)))
     if len({len(batch.logits[0]) for batch in passes}) == 1 and all(max(one) - min(one) < SAME for one in columns):
         return "the logits are the same for every text"
     above = trend is not None and guess is not None and len(steps) >= 16 and trend.last > 1.1 * guess + 2 * trend.noise
     return "the loss is above that of guessing and does not fall" if above and not trend.falls else None
+
+
+def favoured_by_weights(record):
+    """(class, its share) where the labels seen, times the loss's class weights, are nearly all of one class."""
+    batches = [batch for batch in record.batches_of("training") if batch.class_weights and batch.labels]
+    labels = [(label, batch.class_weights) for batch in batches for label in batch.labels]
+    weight = Counter()
+    for label, weights in labels:
+        if 0 <= label < len(weights):
+            weight[label] += weights[label]
+    if len(weight) < 2:
+        return None
+    (favourite, most), total = weight.most_common(1)[0], sum(weight.values())
+    return (favourite, most / total) if most > LABELS * total else None
