@@ -12,13 +12,21 @@ linear model has 0.676 and always saying Negative 0.296 (embedded encoder, two C
 Does it not learn? `python diagnose_bert.py` takes the same constants and names the cause.
 """
 
+import dataclasses
+import hashlib
 import json
 import math
 import os
+import pickle
 import platform
+import random
+import re
+import shlex
+import signal
 import sys
+import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,18 +35,22 @@ import numpy
 import sklearn
 import torch
 import transformers
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, find_encoder,
-                                   load_encoder)
-from data.tables import TableError, class_names, class_numbers, overlap, read_table, sample_rows, split_table
+                                   flush_to_disk, load_encoder)
+from data.batches import LikeLengthBatches, encode, padded
+from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
+                         split_table)
 from diagnosis.constants import ConstantError, help_text, override, read_constants
 from diagnosis.look import look, told
 
@@ -73,13 +85,28 @@ CLASS_WEIGHTS = False               # weigh each class in the loss by the invers
 ENABLE_FP16 = True                  # mixed precision on CUDA; elsewhere it has no effect
 EARLY_STOPPING_PATIENCE = 3         # stop after so many epochs without a better macro-F1; 0: never
 SEED = 42                           # of the split, the order, the head's first weights and the dropout
+DETERMINISTIC = False               # on CUDA the same figures bit for bit each time, somewhat slower; a CPU gives them
+                                    # anyway
 
 # output
 OUTPUT_DIR = "runs/aggressive"      # results go here, or where this exists to runs/aggressive-2, -3, ...
+SAVE_EVERY = 500                    # optimizer steps between saved states, of which the last two are kept; one is saved
+                                    # at each epoch's end too; 0: only there
+RESUME = False                      # go on from the newest saved state in OUTPUT_DIR; from the start where it has none
 
 
 class SettingError(ValueError):
     """A constant whose value cannot be used; the message is one line for people."""
+
+
+class RunError(Exception):
+    """A run that cannot go on to its end; the message is one line for people."""
+
+
+# These change nothing of what is learned: a run may be resumed with others. A moved table is known by its contents.
+HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
+MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its factor each time
+STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
 
 
 # Settings
@@ -96,7 +123,7 @@ def read_settings(arguments):
             ("NUM_EPOCHS", 1, math.inf), ("MAX_LENGTH", 3, math.inf), ("MAX_TRAIN_ROWS", 0, math.inf),
             ("EARLY_STOPPING_PATIENCE", 0, math.inf), ("LEARNING_RATE", 0, 1), ("WARMUP_RATIO", 0, 1), ("DROPOUT", 0, 0.99),
             ("WEIGHT_DECAY", 0, math.inf), ("MAX_GRAD_NORM", 0, math.inf), ("SEED", 0, 2**32 - 1),
-            ("VALIDATION_SHARE", 0.01, 0.5), ("POOL_BATCHES", 1, math.inf)):
+            ("VALIDATION_SHARE", 0.01, 0.5), ("POOL_BATCHES", 1, math.inf), ("SAVE_EVERY", 0, math.inf)):
         value = getattr(settings, name)
         if not low <= value <= high:
             limit = f"at least {low}" if value < low else f"at most {high}"
@@ -105,9 +132,18 @@ def read_settings(arguments):
     return settings
 
 
-def choose_run_folder(wanted):
-    """The folder of this run: the one wanted, or with a number behind it where that exists; made when there are results."""
-    folder, number = Path(wanted), 1
+def choose_run_folder(wanted, resume):
+    """(the folder of this run, its lock or None): the one wanted, or with a number behind it where that exists.
+
+    A new folder is made with the first thing to save. One to resume from is locked at once.
+
+    Raises:
+        SettingError: nothing can be written there, or another run is at work there.
+    """
+    folder = Path(wanted)
+    if resume and folder.is_dir():
+        return folder, lock_folder(folder)
+    number = 1
     while folder.exists():
         number += 1
         folder = Path(f"{wanted}-{number}")
@@ -115,7 +151,19 @@ def choose_run_folder(wanted):
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise SettingError(f"OUTPUT_DIR {wanted!r} cannot be made: {above} is no folder that can be written to; "
                            "name another")
-    return folder
+    return folder, None
+
+
+def lock_folder(folder):
+    """Keep other runs out of a folder for as long as this process lives; the system frees the lock when it dies."""
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SettingError(f"{folder}: another run is at work there; wait for it, or name another OUTPUT_DIR") from None
+    except OSError as error:
+        raise SettingError(f"{folder} cannot be written to: {error.strerror}") from error
+    return lock
 
 
 # Data
@@ -158,79 +206,6 @@ def say_split(settings, training, validation, whole):
     return shared, f"inflated: {highest:.0%} of validation stands in training"
 
 
-@dataclass
-class Encoded(Dataset):
-    """Tokenized texts, end to end in one array: the ids of row i are ids[starts[i]:starts[i + 1]]."""
-    ids: numpy.ndarray          # int32
-    starts: numpy.ndarray       # int64, rows + 1
-    labels: numpy.ndarray       # int64
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, row):
-        return row, self.ids[self.starts[row]:self.starts[row + 1]], self.labels[row]
-
-    def lengths(self):
-        return numpy.diff(self.starts)
-
-
-def encode(texts, labels, tokenizer, max_length, chunk=4096):
-    """Tokenize once, with the special tokens, cut at max_length."""
-    ids, lengths = [], []
-    for start in tqdm(range(0, len(texts), chunk), "tokenize", leave=False, disable=None):
-        rows = tokenizer(texts[start:start + chunk], truncation=True, max_length=max_length,
-                         return_attention_mask=False, return_token_type_ids=False)["input_ids"]
-        lengths += map(len, rows)
-        ids.append(numpy.concatenate([numpy.asarray(row, dtype=numpy.int32) for row in rows]))
-    return Encoded(numpy.concatenate(ids), numpy.cumsum([0] + lengths), labels)
-
-
-class LikeLengthBatches(Sampler):
-    """Batches of rows of like length: shuffled, cut into pools, sorted within a pool, the batches shuffled again.
-
-    Texts that share a batch then need little padding, and the order stays random. A rest shorter than a quarter of
-    a batch is merged into the last batch of its pool, so that BatchNorm has rows to take its statistics from.
-    """
-
-    def __init__(self, lengths, batch_size, pool_batches, seed):
-        self.lengths, self.batch_size, self.pool = lengths, batch_size, batch_size * pool_batches
-        self.seed, self.epoch = seed, 0
-        whole, rest = divmod(len(lengths), batch_size)
-        self.merged = rest if whole and rest and 4 * rest < batch_size else 0
-        self.count = whole + (rest > self.merged)
-
-    def __len__(self):
-        return self.count
-
-    def __iter__(self):
-        """The batches of the epoch set in self.epoch: the same for the same seed, rows and epoch."""
-        random = numpy.random.default_rng([self.seed, self.epoch])
-        order = random.permutation(len(self.lengths))
-        batches = []
-        for start in range(0, len(order), self.pool):
-            pool = order[start:start + self.pool]
-            pool = pool[numpy.argsort(self.lengths[pool], kind="stable")]
-            batches += [pool[at:at + self.batch_size] for at in range(0, len(pool), self.batch_size)]
-        if self.merged:
-            rest = batches.pop()
-            batches[-1] = numpy.concatenate([batches[-1], rest])
-        return (batches[at].tolist() for at in random.permutation(len(batches)))
-
-
-def padded(rows, pad_id):
-    """One batch of tensors: row numbers, ids and mask [rows, longest], labels."""
-    numbers, ids, labels = zip(*rows)
-    width = max(map(len, ids))
-    input_ids = numpy.full((len(ids), width), pad_id, dtype=numpy.int64)
-    attention_mask = numpy.zeros((len(ids), width), dtype=numpy.int64)
-    for row, tokens in enumerate(ids):
-        input_ids[row, :len(tokens)] = tokens
-        attention_mask[row, :len(tokens)] = 1
-    return {"rows": torch.tensor(numbers), "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask), "labels": torch.tensor(numpy.array(labels))}
-
-
 def make_loaders(settings, training, validation, pad_id, device):
     """(training loader, validation loader); the latter goes through the rows by length."""
     def collate(rows):
@@ -238,9 +213,10 @@ def make_loaders(settings, training, validation, pad_id, device):
 
     batches = LikeLengthBatches(training.lengths(), settings.BATCH_SIZE, settings.POOL_BATCHES, settings.SEED)
     by_length = numpy.argsort(validation.lengths(), kind="stable").tolist()
-    pin = device.type == "cuda"
-    return (DataLoader(training, batch_sampler=batches, collate_fn=collate, pin_memory=pin),
-            DataLoader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length, collate_fn=collate, pin_memory=pin))
+    common = {"collate_fn": collate, "pin_memory": device.type == "cuda",
+              "generator": torch.Generator()}     # of its own: a resumed epoch draws what the dropout would have drawn
+    return (DataLoader(training, batch_sampler=batches, **common),
+            DataLoader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length, **common))
 
 
 # Baselines: what any score has to be held against
@@ -325,47 +301,133 @@ def choose_precision(enable_fp16):
 
 # One epoch
 
+@dataclass
+class Tally:
+    """What an epoch has summed up so far; saved with the state, so that a resumed epoch ends with the same figures."""
+    sums: torch.Tensor          # of the loss, the right predictions and the real tokens, on the device, float64
+    batches: int = 0
+    rows: int = 0
+    positions: int = 0          # computed by the encoder, padding included
+    rate: float = 0.0           # of the last step
+    skipped: int = 0            # steps that the scaler skipped
+    skipped_in_a_row: int = 0
+    seconds: float = 0.0
+
+
+def new_tally(device):
+    return Tally(torch.zeros(3, dtype=torch.float64, device=device))
+
+
+class NumbersGoneWrong(Exception):
+    """A loss or gradient that no later step can mend; the message says what and at which step of the epoch."""
+
+    def __init__(self, what, rows=()):
+        super().__init__(what)
+        self.rows = list(rows)      # numbers of the training rows in the batches of that step
+
+
+class Watch:
+    """Looks for NaN and infinity in losses and gradients. On CUDA a flag is fetched while the device works on, so that
+    the host never waits for it, and bad news comes a few steps late."""
+
+    def __init__(self):
+        self.on_their_way = deque()
+
+    def note(self, what, rows, finite):
+        """finite: a boolean tensor.
+
+        Raises:
+            NumbersGoneWrong: it is False, or an earlier one has turned out to be.
+        """
+        if finite.device.type != "cuda":
+            if not finite:
+                raise NumbersGoneWrong(what, rows)
+            return
+        host = torch.empty_like(finite, device="cpu", pin_memory=True).copy_(finite, non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self.on_their_way.append((arrived, host, what, rows))
+        self.look(wait=False)
+
+    def look(self, wait=True):
+        """Look at the flags that have arrived, or wait for all: before anything is saved."""
+        while self.on_their_way and (wait or self.on_their_way[0][0].query()):
+            arrived, host, what, rows = self.on_their_way.popleft()
+            arrived.synchronize()
+            if not host:
+                raise NumbersGoneWrong(what, rows)
+
+
 def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weights=None, accumulation=1,
-                max_grad_norm=1.0, title="train"):
-    """One pass over the loader.
+                max_grad_norm=1.0, title="train", tally=None, after_step=None):
+    """One pass over the loader, or over what a resumed tally has left of it.
+
+    Args:
+        after_step: called after each optimizer step, when everything is such that a state can be saved.
 
     Returns:
         loss (plain cross-entropy, whatever the class weights) and accuracy of the training rows as the weights stood
         when each was seen, the last learning rate, steps skipped by the scaler, rows, real tokens, positions, seconds.
+
+    Raises:
+        NumbersGoneWrong: a loss or gradient is NaN or infinite, or the scaler skips step after step.
     """
     model.train()
-    began = time.perf_counter()
-    loss_sum, correct, tokens = (torch.zeros((), device=precision.device) for _ in range(3))
-    rows = positions = skipped = 0
-    rate = 0.0
+    tally = tally or new_tally(precision.device)
+    watch, mark, rows_of_step = Watch(), time.perf_counter(), []
     optimizer.zero_grad()
-    for index, batch in enumerate(tqdm(loader, title, leave=False, disable=None)):
+    bar = tqdm(loader, title, total=len(loader), initial=tally.batches, leave=False, disable=None)
+    for index, batch in enumerate(bar, start=tally.batches):
         in_group = min(accumulation, len(loader) - index // accumulation * accumulation)
+        step = index // accumulation + 1
+        rows_of_batch = batch.pop("rows").tolist()
+        rows_of_step += rows_of_batch
         batch = {name: tensor.to(precision.device, non_blocking=True) for name, tensor in batch.items()}
         with precision.autocast():
             logits = model(batch["input_ids"], batch["attention_mask"])
         logits, labels = logits.float(), batch["labels"]
         loss = cross_entropy(logits, labels, weight=loss_weights)
+        watch.note(f"the loss is not finite at step {step:,} of the epoch", rows_of_batch, loss.detach().isfinite())
         scaler.scale(loss / in_group).backward()
-        if (index + 1) % accumulation == 0 or index + 1 == len(loader):
-            rate = optimizer.param_groups[0]["lr"]
-            skipped += not take_step(model, optimizer, schedule, scaler, max_grad_norm)
         with torch.no_grad():
-            plain = loss if loss_weights is None else cross_entropy(logits, labels)
-            loss_sum += plain.detach() * len(labels)
-            correct += (logits.argmax(dim=1) == labels).sum()
-            tokens += batch["attention_mask"].sum()
-        rows += len(labels)
-        positions += batch["input_ids"].numel()
-    return {"loss": loss_sum.item() / rows, "accuracy": correct.item() / rows, "rate": rate, "skipped": skipped,
-            "rows": rows, "tokens": tokens.item(), "positions": positions, "seconds": time.perf_counter() - began}
+            plain = loss.detach() if loss_weights is None else cross_entropy(logits, labels)
+            tally.sums += torch.stack([plain * len(labels), (logits.argmax(dim=1) == labels).sum(),
+                                       batch["attention_mask"].sum()])
+        tally.batches += 1
+        tally.rows += len(labels)
+        tally.positions += batch["input_ids"].numel()
+        if (index + 1) % accumulation and index + 1 < len(loader):
+            continue
+        tally.rate = optimizer.param_groups[0]["lr"]
+        stepped = take_step(model, optimizer, schedule, scaler, max_grad_norm,
+                                  lambda norm: watch.note(f"a gradient is not finite at step {step:,} of the epoch",
+                                                          rows_of_step, norm.isfinite()))
+        tally.skipped += not stepped
+        tally.skipped_in_a_row = 0 if stepped else tally.skipped_in_a_row + 1
+        if tally.skipped_in_a_row > MOST_SKIPPED:
+            raise NumbersGoneWrong(f"the scaler has skipped {tally.skipped_in_a_row} steps in a row, up to step "
+                                   f"{step:,} of the epoch: the gradients overflow fp16 at every scale "
+                                   "(ENABLE_FP16=False trains without)", rows_of_step)
+        rows_of_step = []
+        tally.seconds += time.perf_counter() - mark
+        if after_step is not None:
+            after_step(watch)
+        mark = time.perf_counter()
+    watch.look()
+    loss_sum, correct, tokens = tally.sums.tolist()
+    return {"loss": loss_sum / tally.rows, "accuracy": correct / tally.rows, "rate": tally.rate,
+            "skipped": tally.skipped, "rows": tally.rows, "tokens": tokens, "positions": tally.positions,
+            "seconds": tally.seconds}
 
 
-def take_step(model, optimizer, schedule, scaler, max_grad_norm):
-    """Unscale, clip, step, update, schedule, zero. False where the scaler skipped the step: then the schedule waits."""
+def take_step(model, optimizer, schedule, scaler, max_grad_norm, check_norm):
+    """Unscale, clip, check, step, update, schedule, zero. False where the scaler skipped it: the schedule waits then."""
     scaler.unscale_(optimizer)
-    if max_grad_norm > 0:
-        nn.utils.clip_grad_norm_([one for one in model.parameters() if one.requires_grad], max_grad_norm)
+    trained = [one for one in model.parameters() if one.grad is not None]
+    norm = nn.utils.clip_grad_norm_(trained, max_grad_norm) if max_grad_norm > 0 else \
+        nn.utils.get_total_norm([one.grad for one in trained])
+    if not scaler.is_enabled():     # with fp16 an infinite gradient is the scaler's everyday business
+        check_norm(norm)
     scale = scaler.get_scale()
     scaler.step(optimizer)
     scaler.update()
@@ -377,11 +439,15 @@ def take_step(model, optimizer, schedule, scaler, max_grad_norm):
 
 
 @torch.no_grad()
-def evaluate(model, loader, precision):
-    """Logits [rows, classes] and mean cross-entropy of the loader's rows, in the order of their row numbers."""
+def evaluate(model, loader, precision, check=lambda: None):
+    """Logits [rows, classes] and mean cross-entropy of the loader's rows, in the order of their row numbers.
+
+    check is called for each batch and may end the pass by an exception.
+    """
     model.eval()
     logits, rows, labels = [], [], []
     for batch in tqdm(loader, "validate", leave=False, disable=None):
+        check()
         batch = {name: tensor.to(precision.device, non_blocking=True) for name, tensor in batch.items()}
         with precision.autocast():
             logits.append(model(batch["input_ids"], batch["attention_mask"]).float())
@@ -424,11 +490,21 @@ def epoch_figures(epoch, seen, val_loss, predictions, labels):
             "padding_share": 1 - seen["tokens"] / seen["positions"], "skipped_steps": seen["skipped"]}
 
 
+def write_whole(path, text):
+    """Write a text beside and rename it: the file is the old one or the new one, whatever happens."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text(text, "utf-8")
+        flush_to_disk(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    flush_to_disk(path.parent)
+
+
 def write_results(folder, history, best, names, validation_labels, warning):
     """metrics.jsonl, and the best epoch's report and confusion matrix; returns these two as text."""
-    with open(folder / "metrics.jsonl", "w", encoding="utf-8") as file:
-        for epoch in history:
-            file.write(json.dumps(epoch) + "\n")
+    write_whole(folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
     numbers = range(len(names))
     report = classification_report(validation_labels, best["predictions"], labels=numbers, target_names=names, digits=3,
                                    zero_division=0)
@@ -438,16 +514,19 @@ def write_results(folder, history, best, names, validation_labels, warning):
     lines += [name.ljust(20) + "".join(f"{count:>{width}}" for count in row) for name, row in zip(names, matrix)]
     table = "\n".join(lines) + "\n"
     note = f"epoch {best['epoch']}, {best['encoder']}" + (f"; {warning}" if warning else "") + "\n\n"
-    (folder / "classification_report.txt").write_text(note + report, "utf-8")
-    (folder / "confusion_matrix.txt").write_text(note + table, "utf-8")
+    write_whole(folder / "classification_report.txt", note + report)
+    write_whole(folder / "confusion_matrix.txt", note + table)
     return report, table
 
 
+def versions():
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
+            "transformers": transformers.__version__, "scikit-learn": sklearn.__version__}
+
+
 def write_config(folder, settings, facts):
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
-                "transformers": transformers.__version__, "scikit-learn": sklearn.__version__}
-    config = {"constants": vars(settings), **facts, "versions": versions}
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    config = {"constants": vars(settings), **facts, "versions": versions()}
+    write_whole(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def say(topic, text):
@@ -501,6 +580,208 @@ def say_summary(best, epochs, baseline, rows, encoder_name, warning, folder, sec
     say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"])")
 
 
+# State: all that a run needs to go on as if it had never been interrupted
+
+@dataclass
+class Progress:
+    """How far a run is."""
+    epoch: int = 1              # the epoch under way
+    step: int = 0               # optimizer steps in all, those that the scaler skipped among them
+    tally: Tally | None = None  # of the epoch under way
+    history: list[dict] = dataclasses.field(default_factory=list)
+    best: dict | None = None    # the best epoch's line of history and its predictions
+    finished: bool = False
+
+
+def file_sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def rows_sha256(*encoded):
+    """Of the rows as they reach the model: the same file, split and tokenizer give the same."""
+    digest = hashlib.sha256()
+    for rows in encoded:
+        for array in (rows.ids, rows.starts, rows.labels):
+            digest.update(numpy.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def random_states():
+    version, words, position, has_gauss, gauss = numpy.random.get_state()
+    return {"python": random.getstate(), "torch": torch.get_rng_state(),
+            "numpy": [version, words.tolist(), position, has_gauss, gauss],
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def restore_random_states(states):
+    random.setstate(states["python"])
+    numpy.random.set_state(tuple(states["numpy"]))
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def state_name(progress):
+    """Sorts by age. An epoch's end is of the next epoch, so that it has another name than its last step."""
+    return f"epoch-{progress.epoch:04}-step-{progress.step:09}.pt"
+
+
+def save_state(run):
+    """Write the state beside, flush it, rename it, and put its checksum (as sha256sum writes it) behind it.
+
+    Only then the oldest state goes. A state without checksum was not finished and counts for nothing.
+    """
+    folder, progress = run.folder / "state", run.progress
+    folder.mkdir(exist_ok=True)
+    best, predictions = progress.best, None
+    if best is not None:
+        best, predictions = best.copy(), torch.from_numpy(best["predictions"])
+        del best["predictions"]
+    about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished, "history": progress.history,
+             "best": best, "constants": vars(run.settings), "data": run.data_sha256, "versions": versions(),
+             "device": str(run.precision.device),
+             "best_sha256": file_sha256(run.folder / "best" / "model.safetensors") if best else None}
+    tally = None if progress.tally is None else \
+        vars(progress.tally) | {"sums": progress.tally.sums.cpu()}
+    path = folder / state_name(progress)
+    beside = path.with_suffix(".part")
+    try:
+        with open(beside, "wb") as file:
+            torch.save({"about": json.dumps(about), "predictions": predictions, "tally": tally,
+                        "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict(),
+                        "schedule": run.schedule.state_dict(), "scaler": run.scaler.state_dict(),
+                        "random": random_states()}, file)
+        flush_to_disk(beside)
+        checksum = file_sha256(beside)
+        os.replace(beside, path)
+    except RuntimeError as error:       # torch.save hides what the system said of a full disk
+        raise error.__context__ if isinstance(error.__context__, OSError) else error
+    finally:
+        beside.unlink(missing_ok=True)
+    write_whole(path.with_suffix(".sha256"), f"{checksum}  {path.name}\n")
+    for old in sorted(folder.glob("*.pt"))[:-STATES_KEPT]:
+        old.with_suffix(".sha256").unlink(missing_ok=True)
+        old.unlink()
+
+
+def newest_state(folder):
+    """The newest state that is whole, or None where none was ever saved; says which ones were passed over.
+
+    Raises:
+        SettingError: there are states, and none of them is whole.
+    """
+    paths = sorted((folder / "state").glob("*.sha256"), reverse=True)
+    for path in paths:
+        state = path.with_suffix(".pt")
+        try:
+            if file_sha256(state) != path.read_text("ascii").split()[0]:
+                raise ValueError("its checksum differs")
+            return torch.load(state, map_location="cpu", weights_only=True)     # tensors and plain values, never code
+        except Exception as error:      # a damaged file can raise anything
+            problem = "it holds more than tensors and plain values" if isinstance(error, pickle.UnpicklingError) else \
+                str(error) or type(error).__name__
+            say("resume", f"passed over {state}: {problem.splitlines()[0]}")
+    if paths:
+        raise SettingError(f"{folder / 'state'}: none of the {len(paths)} saved states is whole; start anew with "
+                           "another OUTPUT_DIR")
+    return None
+
+
+def refuse_other_run(about, settings, data_sha256, folder):
+    """Refuse to go on where what is learned would not be what it was; say which harmless things differ.
+
+    Raises:
+        SettingError: constants or rows differ.
+    """
+    was, now = about["constants"], vars(settings)
+    differing = [name for name in now if name not in was or was[name] != now[name]]
+    harmful = [f"{name} was {was.get(name, 'unknown')!r} and is {now[name]!r}" for name in differing
+               if name not in HARMLESS]
+    if harmful:
+        raise SettingError(f"{folder} was begun with other constants, and what is learned depends on them: "
+                           f"{'; '.join(harmful)}. Give them as they were, or start anew with another OUTPUT_DIR")
+    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"), ("rows", "tokenized rows")):
+        if about["data"][name] != data_sha256[name]:
+            raise SettingError(f"{folder} was begun with another {what}{f' than {now[name]}' if name in now else ''}; "
+                               "give it as it was, or start anew with another OUTPUT_DIR")
+    harmless = [name for name in differing if name not in ("RESUME", "OUTPUT_DIR")]
+    if harmless:
+        say("", f"{', '.join(harmless)} changed since, which changes nothing of what is learned")
+    changed = [f"{name} {old} (now {versions().get(name)})" for name, old in about["versions"].items()
+               if versions().get(name) != old]
+    if changed:
+        say("", f"begun with {', '.join(changed)}: the figures will not be the same bit for bit")
+
+
+def resume(run):
+    """Put a run where its newest whole state was saved; True where it had such a state."""
+    state = newest_state(run.folder)
+    if state is None:
+        say("resume", f"{run.folder} has no saved state: the run begins at the start")
+        return False
+    about = json.loads(state["about"])
+    progress = Progress(about["epoch"], about["step"], None, about["history"], about["best"], about["finished"])
+    say("resume", f"epoch {progress.epoch}, after {progress.step:,} optimizer steps, from {run.folder}"
+        if not progress.finished else f"{run.folder} is finished: nothing is left to train")
+    refuse_other_run(about, run.settings, run.data_sha256, run.folder)
+    if str(run.precision.device) != about["device"]:
+        say("", f"begun on {about['device']}, going on on {run.precision.device}: the figures will not be the same "
+                "bit for bit")
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.schedule.load_state_dict(state["schedule"])
+    run.scaler.load_state_dict(state["scaler"])
+    if state["tally"] is not None:
+        progress.tally = Tally(**state["tally"])
+        progress.tally.sums = progress.tally.sums.to(run.precision.device)
+    if progress.best is not None:
+        weights = run.folder / "best" / "model.safetensors"
+        if weights.is_file() and file_sha256(weights) == about["best_sha256"]:
+            progress.best["predictions"] = state["predictions"].numpy()
+        elif progress.finished:
+            raise SettingError(f"{weights} is not the model that the finished run saved")
+        else:       # an epoch after this state has written over it; that epoch is about to be repeated
+            progress.best = None
+    run.progress = progress
+    restore_random_states(state["random"])
+    return True
+
+
+class Interrupted(Exception):
+    """The step under way is done; the run is to be saved and left."""
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM are noted, so that the step under way can be finished; a second one ends the process."""
+
+    def __init__(self):
+        self.signal, self.before = None, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self.note)
+        return self
+
+    def __exit__(self, *error):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number, frame):
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
+        os.write(2, b"\nfinishing the step, then saving; once more leaves at once\n")
+
+    def check(self):
+        if self.signal is not None:
+            raise Interrupted
+
+
 # The run
 
 def load_model(settings, names, precision):
@@ -523,9 +804,85 @@ def load_model(settings, names, precision):
     return model
 
 
-def train(settings):
-    began = time.perf_counter()
-    folder = choose_run_folder(settings.OUTPUT_DIR)
+# What can go wrong on the way, for people
+
+def disk_problem(error):
+    """The system's word for what was wrong with a write."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error).rpartition(": ")[2]
+
+
+def what_is_kept(run):
+    """Which of the run's results can be used."""
+    best = run.progress.best
+    states = sorted((run.folder / "state").glob("*.sha256"))
+    kept = [f"the best model so far is epoch {best['epoch']}'s in {run.folder / 'best'}"] if best else []
+    kept += [f"the last whole state is {states[-1].stem.replace('-', ' ')}"] if states else []
+    return "; ".join(kept) or "nothing was saved yet"
+
+
+def rows_told(run, rows):
+    """Where in the table the rows of a batch stand."""
+    lines = sorted(run.training.lines[row] for row in rows)
+    shown = ", ".join(f"{line}" for line in lines[:256]) + (", ..." if len(lines) > 256 else "")
+    return f"its rows end on these lines of {run.training.path}: {shown}"
+
+
+def out_of_memory(error):
+    """The CPU's allocator has no exception class of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def memory_advice(error, settings):
+    """What was asked, what was there, and the constants that need less and step alike."""
+    batch, accumulation = settings.BATCH_SIZE, settings.GRADIENT_ACCUMULATION_STEPS
+    fewest = 2 if settings.HEAD == "batchnorm" else 1
+    size = next((size for size in range(batch // 2, fewest - 1, -1) if batch % size == 0), None)
+    advice = "a smaller MAX_LENGTH needs less memory"
+    if size:
+        advice = f"BATCH_SIZE={size} with GRADIENT_ACCUMULATION_STEPS={accumulation * batch // size} makes steps of as " \
+                 "many rows with less memory"
+    said = " ".join(str(error).split()) or "the system gave no more memory"
+    asked = ". ".join(re.sub(r"^\[.*?\] ", "", said).split(". ")[:3])
+    return f"out of memory: {asked.rstrip('.')}. {advice}"
+
+
+def command_to_resume(folder, arguments):
+    kept = [one for one in arguments if one.removeprefix("--").partition("=")[0] not in ("RESUME", "OUTPUT_DIR")]
+    return shlex.join(["python", sys.argv[0], *kept, f"--OUTPUT_DIR={folder}", "--RESUME=True"])
+
+
+@dataclass
+class Run:
+    """A run's parts, from the rows to the scaler, and how far it is."""
+    settings: SimpleNamespace
+    folder: Path
+    lock: FileLock | None           # None until the folder is made
+    precision: Precision
+    names: list[str]                # of the classes
+    training: Table
+    validation: Table
+    labels: numpy.ndarray           # of the validation rows
+    overlap: Overlap
+    warning: str                    # for every score where training and validation overlap
+    baseline: Baseline
+    model: BertSentimentClassifier
+    loaders: tuple                  # of training, of validation
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    steps: int                      # planned
+    scaler: torch.amp.GradScaler
+    loss_weights: torch.Tensor | None
+    data_sha256: dict
+    facts: dict                     # for config.json
+    progress: Progress
+
+
+def prepare(settings):
+    """Everything that is needed before the first step, said as it is made."""
+    folder, lock = choose_run_folder(settings.OUTPUT_DIR, settings.RESUME)
+    if settings.DETERMINISTIC:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
     transformers.set_seed(settings.SEED)
     precision = choose_precision(settings.ENABLE_FP16)
     training, validation, whole = read_tables(settings)
@@ -541,45 +898,122 @@ def train(settings):
     model = load_model(settings, names, precision)
     training_set = encode(training.texts, training_labels, model.tokenizer, settings.MAX_LENGTH)
     validation_set = encode(validation.texts, validation_labels, model.tokenizer, settings.MAX_LENGTH)
-    loader, validation_loader = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0,
-                                             precision.device)
-    steps_per_epoch, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
+    loaders = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0, precision.device)
+    steps_per_epoch, steps = count_steps(len(loaders[0]), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
     schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
     say_plan(settings, lambda step: settings.LEARNING_RATE * schedule.lr_lambdas[0](step), steps_per_epoch, steps,
-             loader.batch_sampler)
-    scaler = precision.scaler()
-    loss_weights = class_loss_weights(training_labels, len(names), precision.device) if settings.CLASS_WEIGHTS else None
+             loaders[0].batch_sampler)
     say_look(model, optimizer, schedule, steps_per_epoch, settings, training.texts, training_set, validation_set)
+    return Run(
+        settings, folder, lock, precision, names, training, validation, validation_labels, shared, warning, baseline,
+        model, loaders, optimizer, schedule, steps, precision.scaler(),
+        class_loss_weights(training_labels, len(names), precision.device) if settings.CLASS_WEIGHTS else None,
+        {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH), "rows": rows_sha256(training_set, validation_set),
+         "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""},
+        {"encoder": model.encoder_name, "device": str(precision.device), "precision": precision.reason.split()[0],
+         "label_names": names, "training_rows": len(training), "validation_rows": len(validation),
+         "dropped": dict(whole.dropped), "optimizer_steps": steps, "trainable_parameters": model.trainable_parameters(),
+         "validation_texts_in_training": shared.texts, "validation_groups_in_training": shared.groups,
+         "baseline": vars(baseline)},
+        Progress())
 
-    history, best = [], None
-    for epoch in range(1, settings.NUM_EPOCHS + 1):
-        loader.batch_sampler.epoch = epoch
-        seen = train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weights,
-                           settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
-                           title=f"epoch {epoch}/{settings.NUM_EPOCHS}")
-        logits, val_loss = evaluate(model, validation_loader, precision)
-        predictions = logits.argmax(dim=1).numpy()
-        history.append(epoch_figures(epoch, seen, val_loss, predictions, validation_labels)
-                       | {"encoder": model.encoder_name, "inflated": bool(warning)})
-        say_epoch(history, baseline, warning)
-        if best is None or history[-1]["val_macro_f1"] > best["val_macro_f1"]:
-            best = history[-1] | {"predictions": predictions}
-            model.save_pretrained(folder / "best")
-        if epoch == 1:
-            write_config(folder, settings, {
-                "encoder": model.encoder_name, "device": str(precision.device), "precision": precision.reason.split()[0],
-                "label_names": names, "training_rows": len(training), "validation_rows": len(validation),
-                "dropped": dict(whole.dropped), "optimizer_steps": steps,
-                "trainable_parameters": model.trainable_parameters(), "validation_texts_in_training": shared.texts,
-                "validation_groups_in_training": shared.groups, "baseline": vars(baseline)})
-        report, matrix = write_results(folder, history, best, names, validation_labels, warning)
-        if 0 < settings.EARLY_STOPPING_PATIENCE <= epoch - best["epoch"]:
-            say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
-            break
+
+def make_folder(run):
+    """Make the run's folder, lock it and say in it what the run is; nothing where it has one already."""
+    while run.lock is None:
+        try:
+            run.folder.mkdir(parents=True)
+        except FileExistsError:         # another run was quicker
+            run.folder, _ = choose_run_folder(run.settings.OUTPUT_DIR, resume=False)
+            continue
+        run.lock = lock_folder(run.folder)
+    if not (run.folder / "config.json").exists():
+        write_config(run.folder, run.settings, run.facts)
+
+
+def after_step(run, interruption, watch):
+    """Save where it is time for it; leave where the user wants to."""
+    run.progress.step += 1
+    interruption.check()
+    if run.settings.SAVE_EVERY and run.progress.step % run.settings.SAVE_EVERY == 0:
+        watch.look()
+        make_folder(run)
+        save_state(run)
+
+
+def finish_epoch(run, seen, logits, val_loss):
+    """Note an epoch's figures, keep its model if it is the best, write the results and the state."""
+    progress, settings = run.progress, run.settings
+    predictions = logits.argmax(dim=1).numpy()
+    progress.history.append(epoch_figures(progress.epoch, seen, val_loss, predictions, run.labels)
+                            | {"encoder": run.model.encoder_name, "inflated": bool(run.warning)})
+    say_epoch(progress.history, run.baseline, run.warning)
+    make_folder(run)
+    if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
+        progress.best = progress.history[-1] | {"predictions": predictions}
+        run.model.save_pretrained(run.folder / "best")
+    write_results(run.folder, progress.history, progress.best, run.names, run.labels, run.warning)
+    stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
+    if stopped:
+        say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
+    progress.finished = stopped or progress.epoch == settings.NUM_EPOCHS
+    progress.epoch, progress.tally = progress.epoch + 1, None
+    save_state(run)
+
+
+def train_epochs(run):
+    """Train to the end; returns the number of the signal that ended it before, or None."""
+    settings, progress = run.settings, run.progress
+    loader, validation_loader = run.loaders
+    with Interruption() as interruption:
+        try:
+            while not progress.finished:
+                progress.tally = progress.tally or new_tally(run.precision.device)
+                loader.batch_sampler.epoch, loader.batch_sampler.skipped = progress.epoch, progress.tally.batches
+                seen = train_epoch(
+                    run.model, loader, run.optimizer, run.schedule, run.scaler, run.precision, run.loss_weights,
+                    settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
+                    f"epoch {progress.epoch}/{settings.NUM_EPOCHS}", progress.tally,
+                    lambda watch: after_step(run, interruption, watch))
+                finish_epoch(run, seen, *evaluate(run.model, validation_loader, run.precision, interruption.check))
+        except Interrupted:
+            make_folder(run)
+            save_state(run)
+        return interruption.signal if not progress.finished else None
+
+
+def train(settings, arguments):
+    """One run from the tables to the scores; returns the exit status.
+
+    Raises:
+        RunError: it ended before its end for a reason that the message names.
+    """
+    began = time.perf_counter()
+    run = prepare(settings)
+    if settings.RESUME:
+        resume(run)
+    try:
+        interrupted = train_epochs(run)
+    except NumbersGoneWrong as error:
+        raise RunError(f"epoch {run.progress.epoch}: {error}; {rows_told(run, error.rows)}; {what_is_kept(run)}") \
+            from None
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{run.folder} cannot be written: {disk_problem(error)}; {what_is_kept(run)}") from None
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunError(memory_advice(error, settings)) from None
+    if interrupted:
+        print(f"interrupted after {run.progress.step:,} optimizer steps; this goes on from there:\n"
+              f"{command_to_resume(run.folder, arguments)}", file=sys.stderr)
+        return 128 + interrupted
+    progress = run.progress
+    report, matrix = write_results(run.folder, progress.history, progress.best, run.names, run.labels, run.warning)
     print(f"\n{report}\n{matrix}")
-    say_summary(best, len(history), baseline, len(validation), model.encoder_name, warning, folder,
-                time.perf_counter() - began)
+    say_summary(progress.best, len(progress.history), run.baseline, len(run.validation), run.model.encoder_name,
+                run.warning, run.folder, time.perf_counter() - began)
+    return 0
 
 
 def main(arguments):
@@ -587,11 +1021,16 @@ def main(arguments):
         print(help_text(__file__, read_constants(__file__), __doc__))
         return 0
     try:
-        train(read_settings(arguments))
+        return train(read_settings(arguments), arguments)
     except (ConstantError, SettingError, TableError, EncoderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:       # later ones are noted by Interruption
+        print("interrupted before the first step", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

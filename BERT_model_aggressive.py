@@ -21,6 +21,8 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
+import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +192,37 @@ def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+# Files that are whole or not there
+
+@contextlib.contextmanager
+def replaced_together(folder, last):
+    """A folder to write files to; when all are written they take the place of those in `folder`, `last` as the last."""
+    beside = folder / ".part"
+    shutil.rmtree(beside, ignore_errors=True)       # of a process that was killed
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        names = sorted((path.name for path in beside.iterdir()), key=lambda name: name == last)
+        for name in names:
+            flush_to_disk(beside / name)
+        for name in names:
+            os.replace(beside / name, folder / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    flush_to_disk(folder)
+
+
+def flush_to_disk(path):
+    """Return when what was written to a file, or the names in a folder, would outlast a power cut."""
+    if path.is_dir() and os.name == "nt":
+        return                                      # Windows opens no folders
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 # The model
 
 class BertSentimentClassifier(nn.Module):
@@ -305,17 +338,20 @@ class BertSentimentClassifier(nn.Module):
         return sum(one.numel() for one in self.parameters() if one.requires_grad)
 
     def save_pretrained(self, folder):
-        """Write weights (safetensors), configuration (JSON) and tokenizer: all that from_pretrained needs."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.encoder.config.to_json_file(folder / ENCODER_CONFIG_FILE, use_diff=False)
-        if self.tokenizer is not None:
-            with _quiet_transformers():
-                self.tokenizer.save_pretrained(folder)
-        description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
-                       "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
-        (folder / CLASSIFIER_FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / WEIGHTS_FILE)
+        """Write weights (safetensors), configuration (JSON) and tokenizer: all that from_pretrained needs.
+
+        Whatever stood there stays whole until the new files are: each is written beside and renamed, the weights last.
+        """
+        with replaced_together(Path(folder), last=WEIGHTS_FILE) as beside:
+            self.encoder.config.to_json_file(beside / ENCODER_CONFIG_FILE, use_diff=False)
+            if self.tokenizer is not None:
+                with _quiet_transformers():
+                    self.tokenizer.save_pretrained(beside)
+            description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
+                           "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+            (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
+            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, beside / WEIGHTS_FILE)
 
     @classmethod
     def from_pretrained(cls, folder):

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
+from data.batches import Encoded, LikeLengthBatches, padded
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CPU = script.Precision(torch.device("cpu"), None, "fp32")
@@ -30,12 +31,12 @@ def random_rows(count, seed=0):
     chance = numpy.random.default_rng(seed)
     rows = [chance.integers(5, 100, chance.integers(3, 13)) for _ in range(count)]
     labels = numpy.array([row[1] % 4 for row in rows])
-    return script.Encoded(numpy.concatenate(rows).astype(numpy.int32), numpy.cumsum([0, *map(len, rows)]), labels)
+    return Encoded(numpy.concatenate(rows).astype(numpy.int32), numpy.cumsum([0, *map(len, rows)]), labels)
 
 
 def loader_of(rows, batch_size, seed=0):
-    sampler = script.LikeLengthBatches(rows.lengths(), batch_size, 50, seed)
-    return torch.utils.data.DataLoader(rows, batch_sampler=sampler, collate_fn=lambda chosen: script.padded(chosen, 0))
+    sampler = LikeLengthBatches(rows.lengths(), batch_size, 50, seed)
+    return torch.utils.data.DataLoader(rows, batch_sampler=sampler, collate_fn=lambda chosen: padded(chosen, 0))
 
 
 def setup(model, loader, rate=1e-3, epochs=1, accumulation=1, warmup_ratio=0.1, weight_decay=0.01):
@@ -160,7 +161,7 @@ def test_class_weights_change_what_is_minimised_but_not_the_loss_that_is_reporte
 @pytest.mark.parametrize("rows", [1, 2, 31, 32, 33, 39, 40, 64, 65, 1601, 1633])
 def test_every_epoch_takes_each_row_once_in_an_order_of_its_own(rows):
     lengths = numpy.random.default_rng(0).integers(3, 50, rows)
-    batches = script.LikeLengthBatches(lengths, 32, 50, seed=7)
+    batches = LikeLengthBatches(lengths, 32, 50, seed=7)
     orders = []
     for epoch in (1, 2):
         batches.epoch = epoch
@@ -174,18 +175,18 @@ def test_every_epoch_takes_each_row_once_in_an_order_of_its_own(rows):
 
 @pytest.mark.parametrize("rows", [33, 65, 1601, 1633])
 def test_batchnorm_never_sees_a_batch_of_one(rows):
-    batches = script.LikeLengthBatches(numpy.ones(rows, dtype=int), 32, 50, seed=0)
+    batches = LikeLengthBatches(numpy.ones(rows, dtype=int), 32, 50, seed=0)
     assert sorted(map(len, batches)) == [32] * (rows // 32 - 1) + [33] and batches.merged == 1
 
 
 def test_texts_of_like_length_share_a_batch():
     lengths = numpy.random.default_rng(0).integers(5, 120, 5000)
-    positions = sum(len(batch) * lengths[batch].max() for batch in script.LikeLengthBatches(lengths, 32, 50, seed=0))
+    positions = sum(len(batch) * lengths[batch].max() for batch in LikeLengthBatches(lengths, 32, 50, seed=0))
     assert lengths.sum() / positions > 0.95
 
 
 def test_a_batch_marks_its_padding_in_the_mask():
-    batch = script.padded([(4, numpy.array([7, 8, 9]), 1), (2, numpy.array([5]), 0)], pad_id=1)
+    batch = padded([(4, numpy.array([7, 8, 9]), 1), (2, numpy.array([5]), 0)], pad_id=1)
     assert batch["input_ids"].tolist() == [[7, 8, 9], [5, 1, 1]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["rows"].tolist() == [4, 2] and batch["labels"].tolist() == [1, 0]
@@ -194,10 +195,10 @@ def test_a_batch_marks_its_padding_in_the_mask():
 def test_validation_gives_the_logits_in_the_order_of_the_rows():
     model, rows = small_model().eval(), random_rows(21)
     by_length = torch.utils.data.DataLoader(rows, batch_size=4, sampler=numpy.argsort(rows.lengths()).tolist(),
-                                            collate_fn=lambda chosen: script.padded(chosen, 0))
+                                            collate_fn=lambda chosen: padded(chosen, 0))
     logits, loss = script.evaluate(model, by_length, CPU)
     for row in range(21):
-        single = script.padded([rows[row]], 0)
+        single = padded([rows[row]], 0)
         torch.testing.assert_close(model(single["input_ids"], single["attention_mask"])[0], logits[row],
                                    rtol=1e-4, atol=1e-5)
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, torch.tensor(rows.labels)).item())

@@ -1,0 +1,84 @@
+"""Batches of tokenized texts: tokenized once, kept end to end, drawn with texts of like length."""
+
+from dataclasses import dataclass
+
+import numpy
+import torch
+from torch.utils.data import Dataset, Sampler
+from tqdm.auto import tqdm
+
+
+@dataclass
+class Encoded(Dataset):
+    """Tokenized texts, end to end in one array: the ids of row i are ids[starts[i]:starts[i + 1]]."""
+    ids: numpy.ndarray          # int32
+    starts: numpy.ndarray       # int64, rows + 1
+    labels: numpy.ndarray       # int64
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, row):
+        return row, self.ids[self.starts[row]:self.starts[row + 1]], self.labels[row]
+
+    def lengths(self):
+        return numpy.diff(self.starts)
+
+
+def encode(texts, labels, tokenizer, max_length, chunk=4096):
+    """Tokenize once, with the special tokens, cut at max_length."""
+    ids, lengths = [], []
+    for start in tqdm(range(0, len(texts), chunk), "tokenize", leave=False, disable=None):
+        rows = tokenizer(texts[start:start + chunk], truncation=True, max_length=max_length,
+                         return_attention_mask=False, return_token_type_ids=False)["input_ids"]
+        lengths += map(len, rows)
+        ids.append(numpy.concatenate([numpy.asarray(row, dtype=numpy.int32) for row in rows]))
+    return Encoded(numpy.concatenate(ids), numpy.cumsum([0] + lengths), labels)
+
+
+class LikeLengthBatches(Sampler):
+    """Batches of rows of like length: shuffled, cut into pools, sorted within a pool, the batches shuffled again.
+
+    Texts that share a batch then need little padding, and the order stays random. A rest shorter than a quarter of
+    a batch is merged into the last batch of its pool, so that BatchNorm has rows to take its statistics from.
+    """
+
+    def __init__(self, lengths, batch_size, pool_batches, seed):
+        self.lengths, self.batch_size, self.pool = lengths, batch_size, batch_size * pool_batches
+        self.seed, self.epoch, self.skipped = seed, 0, 0
+        whole, rest = divmod(len(lengths), batch_size)
+        self.merged = rest if whole and rest and 4 * rest < batch_size else 0
+        self.count = whole + (rest > self.merged)
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        """The batches of the epoch set in self.epoch: the same for the same seed, rows and epoch.
+
+        The first self.skipped of them are left out: a resumed run has seen them.
+        """
+        random = numpy.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(len(self.lengths))
+        batches = []
+        for start in range(0, len(order), self.pool):
+            pool = order[start:start + self.pool]
+            pool = pool[numpy.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[at:at + self.batch_size] for at in range(0, len(pool), self.batch_size)]
+        if self.merged:
+            rest = batches.pop()
+            batches[-1] = numpy.concatenate([batches[-1], rest])
+        return (batches[at].tolist() for at in random.permutation(len(batches))[self.skipped:])
+
+
+def padded(rows, pad_id):
+    """One batch of tensors: row numbers, ids and mask [rows, longest], labels."""
+    numbers, ids, labels = zip(*rows)
+    width = max(map(len, ids))
+    input_ids = numpy.full((len(ids), width), pad_id, dtype=numpy.int64)
+    attention_mask = numpy.zeros((len(ids), width), dtype=numpy.int64)
+    for row, tokens in enumerate(ids):
+        input_ids[row, :len(tokens)] = tokens
+        attention_mask[row, :len(tokens)] = 1
+    return {"rows": torch.tensor(numbers), "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(attention_mask), "labels": torch.tensor(numpy.array(labels))}
