@@ -193,6 +193,9 @@ def fill_schedules(seen):
             read_call(seen, each, fact)
         found.append(fact)
     seen.record.schedules = found
+    if not found:
+        by_hand = source.items_set(source.users_files(seen.script), "lr")
+        seen.record.rate_sites = [source.make_site(*place) for place in by_hand]
 
 
 def read_call(seen, each, fact):

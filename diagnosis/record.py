@@ -273,6 +273,7 @@ class Record:
     training: Split = field(default_factory=Split)
     validation: Split | None = None
     schedules: list[Schedule] = field(default_factory=list)
+    rate_sites: list[Site] = field(default_factory=list)    # lines that set a group's rate by hand; without a schedule
     plan: Plan = field(default_factory=Plan)
     controls: list[Control] = field(default_factory=list)
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing

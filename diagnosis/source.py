@@ -279,6 +279,14 @@ def assignments_of(files, attributes):
     return found
 
 
+def items_set(files, key):
+    """Every (file, line) of `<anything>["key"] = ...`, or `*= ...`, in the user's files."""
+    return [(file, node.lineno) for file in files for node in ast.walk(tree(file) or ast.Module([], []))
+            if isinstance(node, (ast.Assign, ast.AugAssign))
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant) and target.slice.value == key]
+
+
 def names_of(value, namespaces):
     """The names that hold this very object in some namespaces (also as an attribute of an object there)."""
     found = set()

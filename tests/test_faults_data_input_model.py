@@ -556,17 +556,26 @@ def test_the_training_set_taken_for_validation_is_a_leak_even_if_it_is_full_of_c
     found("leakage", record, "error")
 
 
-def test_a_random_split_of_data_full_of_copies_is_a_warning_and_an_ordinary_one_is_healthy():
+def test_a_random_split_of_data_full_of_copies_is_a_leak_and_an_ordinary_one_is_healthy():
     rows, labels = rows_of(300)
     rows, labels = rows * 3, labels * 3
     order = random.Random(0).sample(range(900), 900)
     record = healthy()
     record.training = split_of([rows[index] for index in order[:700]], [labels[index] for index in order[:700]])
     record.validation = split_of([rows[index] for index in order[700:]], [labels[index] for index in order[700:]])
-    found("leakage", record, "warning")
+    assert "tears apart" in found("leakage", record, "error").why
     record = healthy()
     record.validation.examples[:6] = record.training.examples[:6]
     passes("leakage", record)
+
+
+def test_short_texts_that_everybody_says_are_a_warning_at_most():
+    record, (rows, labels) = healthy(), rows_of(100)
+    phrases = [[101, 1100 + number, 1101 + number, 102] for number in range(20)]
+    for split, repeats in ((record.training, 10), (record.validation, 4)):
+        split.examples = split.examples[:100] + phrases * repeats
+        split.labels, split.rows = [number % 4 for number in range(len(split.examples))], len(split.examples)
+    found("leakage", record, "warning")
 
 
 def test_a_leak_into_a_known_sample_is_extrapolated_and_says_so():
@@ -597,7 +606,7 @@ def test_a_random_split_of_the_real_data_is_full_of_copies_but_not_copied(real_d
     record.training = split_of([row for row, _ in rows[:2000]], [label for _, label in rows[:2000]], complete=False)
     record.training.rows = 19_000
     record.validation = split_of([row for row, _ in rows[19_000:]], [label for _, label in rows[19_000:]])
-    found("leakage", record, "warning")
+    assert "tears apart" in found("leakage", record, "warning").why
     passes("label-mismatch", record)
 
 

@@ -263,6 +263,16 @@ def test_a_total_of_one_epoch_leaves_nothing_for_the_others():
     assert found.where == MADE
 
 
+def test_a_rate_that_the_loop_lowers_by_hand_until_it_is_gone_is_found_without_a_plan():
+    record = run(plan=Plan(), rate_sites=[Site("train.py", 51)])
+    for step in record.steps:
+        step.rates = [2e-5 * 0.6 ** step.index]
+    assert finding("schedule-exhausted", record).where == Site("train.py", 51)
+    record.ended = "script ended"       # that was its last step, rightly
+    passes("schedule-exhausted", record)
+    passes("schedule-exhausted", run(plan=Plan()))
+
+
 def test_a_schedule_stepped_twice_per_step_ends_at_one_half_and_the_call_is_blamed():
     found = finding("schedule-exhausted", transformers_linear(0, UPDATES, calls_per_step=2))
     assert found.where == CALLED and "once per optimizer step" in found.fix
@@ -470,6 +480,11 @@ def test_a_forgotten_head_is_an_error_and_a_forgotten_encoder_a_warning():
     record = run()
     record.parameters[0].group = record.parameters[1].group = None
     assert "requires_grad = False" in finding("optimizer-missing-params", record, "warning").fix
+    for step in record.steps:
+        step.loss = 1.386 + 0.01 * (-1) ** step.index
+    for batch in record.batches:
+        batch.loss = record.steps[batch.step].loss
+    finding("optimizer-missing-params", record, "error")    # the head alone does not learn: this is why
 
 
 def test_an_optimizer_with_another_models_weights_is_told_as_such():

@@ -41,7 +41,8 @@ CAUSED_BY = ()
 
 NEAR = 0.9                  # cosine of TF-IDF lines: a word or two of a tweet changed
 NOTE, WARNING = 0.05, 0.10  # share of the validation rows found in training
-ERROR = 0.10                # the same, beyond what training rows find among themselves
+ERROR = 0.20                # of the LONG ones: from here on the score is wrong, whatever the reason
+COPIED = 0.10               # the same, beyond what training rows find among themselves
 ENOUGH = 50                 # validation rows
 QUERIES = 1000              # rows looked up of each set
 MOST_ROWS = 8000            # training rows in which they are looked for
@@ -55,6 +56,8 @@ class Copies:
     looked_up: int
     exact: int      # not counted for training rows
     near: int       # the exact ones among them
+    long: int = 0   # rows looked up that are long enough not to be said twice by chance; not counted for training rows
+    long_near: int = 0
 
 
 def check(record):
@@ -84,7 +87,8 @@ def check(record):
         return None
     if known < 1 and held.near < 5:
         return NotMeasured(f"{held.near} copies in {percent(known)} of the training rows are too few to judge by")
-    level = "error" if copied else "warning" if near >= WARNING else "note"
+    torn = held.long >= ENOUGH and held.long_near / held.long / known >= ERROR
+    level = "error" if copied or torn else "warning" if near >= WARNING else "note"
     evidence = {"validation_rows": held.looked_up, "exact_copies": held.exact, "copies_or_near_copies": held.near,
                 "exact_share": rounded(exact), "near_share": rounded(near), "near_means_cosine_from": NEAR,
                 "training_rows_with_copies_share": rounded(own_near), "known_share_of_training": rounded(known)}
@@ -109,7 +113,7 @@ def _exceeds(held, own, known):
     clear = fisher_exact([[held.near, held.looked_up - held.near], [own.near, own.looked_up - own.near]],
                          alternative="greater").pvalue < CHANCE
     share, usual = (one.near / max(1, one.looked_up) / known for one in (held, own))
-    return clear and min(1, share) - usual >= ERROR
+    return clear and min(1, share) - usual >= COPIED
 
 
 def _exact_copies(rows, others):
@@ -133,5 +137,6 @@ def _copies(rows, others):
     among_own = nearest_similarity(matrix[own], matrix, itself=True)
     known = set(rows)
     exact = np.array([row in known for row in others])
-    return (Copies(len(others), int(exact.sum()), int((exact | (similarity >= NEAR)).sum())),
+    near, long = exact | (similarity >= NEAR), np.array([len(row) >= LONG for row in others])
+    return (Copies(len(others), int(exact.sum()), int(near.sum()), int(long.sum()), int((near & long).sum())),
             Copies(len(own), 0, int((among_own >= NEAR).sum())))

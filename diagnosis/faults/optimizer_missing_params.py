@@ -57,7 +57,8 @@ def check(record):
     parts = list(dict.fromkeys(one.part for one in missing))
     held = {one.part for one in used if one.group is not None and len(one.shape) > 1}
     no_head = "head" in parts and "head" not in held
-    title, level = told(size / whole, no_head, held, foreign)
+    trend = course.trend(record)
+    title, level = told(size / whole, no_head, held, foreign, stands_still=trend is not None and not trend.falls)
     evidence = {"weights_in_no_optimizer": size, "share_of_trained_weights": course.rounded(size / whole),
                 "parts": parts if len(parts) <= 6 else parts[:3] + ["..."] + parts[-2:],
                 "tensors": len(missing), "names": [one.name for one in missing[:4]]}
@@ -81,8 +82,8 @@ def has_gradient(parameter, measured):
     return any(norm is not None and norm != 0 for norm in parameter.gradient_norms)
 
 
-def told(share, no_head, held, foreign):
-    """(title, level): without a head, or with next to nothing, a run cannot learn."""
+def told(share, no_head, held, foreign, stands_still):
+    """(title, level): without a head, or with next to nothing, a run cannot learn; with the head alone it may."""
     if foreign and share >= MOST:
         return "the optimizer holds the weights of another model", "error"
     if share >= MOST and not held:
@@ -91,5 +92,6 @@ def told(share, no_head, held, foreign):
         other = ": it holds another one's" if foreign else ""
         return f"the head that is trained is in no optimizer{other}", "error"
     if held == {"head"}:
-        return "the encoder is trainable but in no optimizer: only the head is trained", "warning"
+        return "the encoder is trainable but in no optimizer: only the head is trained", \
+            "error" if stands_still else "warning"
     return f"{100 * share:.2g} % of the trainable weights are in no optimizer", "warning"

@@ -57,7 +57,7 @@ def check(record):
     if refused:
         return refusal(record)
     if not record.schedules:
-        return None if record.steps or record.groups else NotMeasured("no optimizer was seen")
+        return fallen(record, None) if record.steps or record.groups else NotMeasured("no optimizer was seen")
     unknown = None
     for schedule in record.schedules:
         if course.stepped_per_epoch_by_mistake(record, schedule):
@@ -120,22 +120,28 @@ def finding(record, schedule, share, turns):
 
 
 def fallen(record, schedule):
-    """The rates seen have all but gone, in a run that has much before it (schedules whose course is not known)."""
+    """The rates seen have all but gone, in a run that has much before it: under a schedule whose course is not known,
+    or (None) under none, where the loop sets the rate."""
     steps, updates = course.taken(record), course.planned_updates(record)
     rates = course.highest_rates(record)
-    if len(rates) < 8 or updates is None or len(rates) / course.side_by_side(record) > EARLY * updates:
+    if len(rates) < 8 or updates is not None and len(rates) / course.side_by_side(record) > EARLY * updates:
         return None
-    if not max(rates) > 0 or rates[-1] > SEEN_FALLEN * max(rates) or schedule.kind in CYCLIC:
+    gone = SEEN_FALLEN if updates is not None else NEARLY_ZERO
+    if updates is None and record.ended != "enough seen":
+        return None             # it may have been the end of the run
+    if not max(rates) > 0 or rates[-1] > gone * max(rates) or schedule is not None and schedule.kind in CYCLIC:
         return None
     if max(rates) == rates[0] and steps[0].epoch != steps[-1].epoch and len({step.epoch for step in steps}) > 3:
         return None             # fell from epoch to epoch
     return Finding("error", f"the learning rate has fallen to {rates[-1]:.2g} within {len(rates)} steps",
                    {"rates": course.a_few([course.rounded(rate) for rate in rates]),
-                    "optimizer_steps_seen": len(rates), "planned_optimizer_steps": round(updates),
-                    "scheduler_steps_seen": schedule.calls},
+                    "optimizer_steps_seen": len(rates),
+                    **({"planned_optimizer_steps": round(updates)} if updates else {}),
+                    **({"scheduler_steps_seen": schedule.calls} if schedule else {})},
                    "the rate is gone while most of the run is still to come",
-                   "step this schedule once per epoch, or make it for all optimizer steps of the run",
-                   schedule.call_site or schedule.made)
+                   "step this schedule once per epoch, or make it for all optimizer steps of the run" if schedule else
+                   "lower the rate once per epoch, or so much less at a time that it lasts for all optimizer steps",
+                   schedule.call_site or schedule.made if schedule else (record.rate_sites or [record.step_site])[0])
 
 
 def refusal(record):
