@@ -53,6 +53,7 @@ from data.tables import (Overlap, Table, TableError, class_names, class_numbers,
                          split_table)
 from diagnosis.constants import ConstantError, help_text, override, read_constants
 from diagnosis.look import look, told
+from diagnosis.run_report import write_run_report
 
 # data
 TRAIN_PATH = "data/sample.csv"      # CSV, TSV or JSON lines, plain or .gz
@@ -502,21 +503,30 @@ def write_whole(path, text):
     flush_to_disk(path.parent)
 
 
-def write_results(folder, history, best, names, validation_labels, warning):
-    """metrics.jsonl, and the best epoch's report and confusion matrix; returns these two as text."""
-    write_whole(folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+def classes_told(names, labels, predictions):
+    """The classification report and the confusion matrix, as text."""
     numbers = range(len(names))
-    report = classification_report(validation_labels, best["predictions"], labels=numbers, target_names=names, digits=3,
-                                   zero_division=0)
-    matrix = confusion_matrix(validation_labels, best["predictions"], labels=numbers)
+    report = classification_report(labels, predictions, labels=numbers, target_names=names, digits=3, zero_division=0)
+    matrix = confusion_matrix(labels, predictions, labels=numbers)
     width = max(8, *(len(name) + 2 for name in names))
     lines = ["true \\ predicted".ljust(20) + "".join(name.rjust(width) for name in names)]
     lines += [name.ljust(20) + "".join(f"{count:>{width}}" for count in row) for name, row in zip(names, matrix)]
-    table = "\n".join(lines) + "\n"
-    note = f"epoch {best['epoch']}, {best['encoder']}" + (f"; {warning}" if warning else "") + "\n\n"
-    write_whole(folder / "classification_report.txt", note + report)
-    write_whole(folder / "confusion_matrix.txt", note + table)
-    return report, table
+    return report, "\n".join(lines) + "\n"
+
+
+def write_results(run):
+    """metrics.jsonl, and of the best epoch report.html, the classification report and the confusion matrix."""
+    history, best = run.progress.history, run.progress.best
+    write_whole(run.folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+    report, matrix = classes_told(run.names, run.labels, best["probabilities"].argmax(axis=1))
+    note = f"epoch {best['epoch']}, {best['encoder']}" + (f"; {run.warning}" if run.warning else "") + "\n\n"
+    write_whole(run.folder / "classification_report.txt", note + report)
+    write_whole(run.folder / "confusion_matrix.txt", note + matrix)
+    write_run_report(
+        run.folder, history=history, best_epoch=best["epoch"], probabilities=best["probabilities"], labels=run.labels,
+        names=run.names, validation=run.validation, lengths=run.loaders[1].dataset.lengths(), baseline=run.baseline,
+        shared=run.overlap, warning=run.warning, constants=vars(run.settings),
+        facts=run.facts | {"versions": versions()})
 
 
 def versions():
@@ -576,7 +586,7 @@ def say_summary(best, epochs, baseline, rows, encoder_name, warning, folder, sec
     print(f"{'':<11}{'LinearSVC over TF-IDF':<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}{inflated}")
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
     say("time", f"{seconds:.0f} s in all")
-    say("results", f"{folder}")
+    say("results", f"{folder}, for people in {folder / 'report.html'}")
     say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"])")
 
 
@@ -589,7 +599,7 @@ class Progress:
     step: int = 0               # optimizer steps in all, those that the scaler skipped among them
     tally: Tally | None = None  # of the epoch under way
     history: list[dict] = dataclasses.field(default_factory=list)
-    best: dict | None = None    # the best epoch's line of history and its predictions
+    best: dict | None = None    # the best epoch's line of history and its probabilities [validation rows, classes]
     finished: bool = False
 
 
@@ -637,10 +647,10 @@ def save_state(run):
     """
     folder, progress = run.folder / "state", run.progress
     folder.mkdir(exist_ok=True)
-    best, predictions = progress.best, None
+    best, probabilities = progress.best, None
     if best is not None:
-        best, predictions = best.copy(), torch.from_numpy(best["predictions"])
-        del best["predictions"]
+        best, probabilities = best.copy(), torch.from_numpy(best["probabilities"])
+        del best["probabilities"]
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished, "history": progress.history,
              "best": best, "constants": vars(run.settings), "data": run.data_sha256, "versions": versions(),
              "device": str(run.precision.device),
@@ -651,7 +661,7 @@ def save_state(run):
     beside = path.with_suffix(".part")
     try:
         with open(beside, "wb") as file:
-            torch.save({"about": json.dumps(about), "predictions": predictions, "tally": tally,
+            torch.save({"about": json.dumps(about), "probabilities": probabilities, "tally": tally,
                         "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict(),
                         "schedule": run.schedule.state_dict(), "scaler": run.scaler.state_dict(),
                         "random": random_states()}, file)
@@ -741,7 +751,7 @@ def resume(run):
     if progress.best is not None:
         weights = run.folder / "best" / "model.safetensors"
         if weights.is_file() and file_sha256(weights) == about["best_sha256"]:
-            progress.best["predictions"] = state["predictions"].numpy()
+            progress.best["probabilities"] = state["probabilities"].numpy()
         elif progress.finished:
             raise SettingError(f"{weights} is not the model that the finished run saved")
         else:       # an epoch after this state has written over it; that epoch is about to be repeated
@@ -945,15 +955,15 @@ def after_step(run, interruption, watch):
 def finish_epoch(run, seen, logits, val_loss):
     """Note an epoch's figures, keep its model if it is the best, write the results and the state."""
     progress, settings = run.progress, run.settings
-    predictions = logits.argmax(dim=1).numpy()
-    progress.history.append(epoch_figures(progress.epoch, seen, val_loss, predictions, run.labels)
+    probabilities = logits.softmax(dim=1).numpy()
+    progress.history.append(epoch_figures(progress.epoch, seen, val_loss, probabilities.argmax(axis=1), run.labels)
                             | {"encoder": run.model.encoder_name, "inflated": bool(run.warning)})
     say_epoch(progress.history, run.baseline, run.warning)
     make_folder(run)
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
-        progress.best = progress.history[-1] | {"predictions": predictions}
+        progress.best = progress.history[-1] | {"probabilities": probabilities}
         run.model.save_pretrained(run.folder / "best")
-    write_results(run.folder, progress.history, progress.best, run.names, run.labels, run.warning)
+    write_results(run)
     stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
     if stopped:
         say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
@@ -1009,7 +1019,7 @@ def train(settings, arguments):
               f"{command_to_resume(run.folder, arguments)}", file=sys.stderr)
         return 128 + interrupted
     progress = run.progress
-    report, matrix = write_results(run.folder, progress.history, progress.best, run.names, run.labels, run.warning)
+    report, matrix = classes_told(run.names, run.labels, progress.best["probabilities"].argmax(axis=1))
     print(f"\n{report}\n{matrix}")
     say_summary(progress.best, len(progress.history), run.baseline, len(run.validation), run.model.encoder_name,
                 run.warning, run.folder, time.perf_counter() - began)

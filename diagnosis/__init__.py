@@ -19,5 +19,6 @@ look.py         the part that needs no training, for a script's own look before 
 faults/         one file per fault: its check and its explanation
 judge.py        every check on one record, findings in order of cause
 report.py       the screen, report.json, report.md and the two pictures
+run_report.py   report.html of a training run, from the template run_report.html
 examine.py      one examination from start to end: run, watch the time, judge, report
 """

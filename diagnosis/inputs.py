@@ -115,6 +115,7 @@ def pooled_outputs(encoder, rows, ends, batch_size=32):
 
 def fill_tokenizer(seen):
     if not seen.tokenizer_calls:
+        fill_own_vocabulary(seen)
         return
     first = seen.tokenizer_calls[0]
     tokenizer, settings = first["tokenizer"], first["settings"]
@@ -144,16 +145,33 @@ def fill_tokenizer(seen):
     fact.own_agreement = agreement(seen, tokenizer, kept)
 
 
-def agreement(seen, tokenizer, rows):
-    """Share of ids that mean the same token in the tokenizer that lies with the encoder's checkpoint."""
-    encoder = seen.record.encoder
+def fill_own_vocabulary(seen):
+    """Where the script numbers its words itself: what the ids mean in the encoder's own vocabulary."""
+    encoder, rows = seen.record.encoder, [row for row in seen.record.training.examples[:TEXTS] if row]
+    own = own_tokenizer(encoder) if rows else None
+    if own is None:
+        return
+    tokens = own.convert_ids_to_tokens([one for row in rows for one in row if one < len(own)])
+    encoder.unused_share = facts.share(token.startswith("[unused") for token in tokens)
+    encoder.start_share = facts.share(row[0] in (own.cls_token_id, own.bos_token_id) for row in rows)
+
+
+def own_tokenizer(encoder):
+    """The tokenizer that lies with the encoder's checkpoint, or None."""
     place = (encoder.loaded_from or encoder.name) if encoder is not None else None
     if not place or (os.path.isdir(place) and not set(os.listdir(place)) & TOKENIZER_FILES):
         return None
     from transformers import AutoTokenizer
     try:
-        own = AutoTokenizer.from_pretrained(place, local_files_only=True)
+        return AutoTokenizer.from_pretrained(place, local_files_only=True)
     except Exception:
+        return None
+
+
+def agreement(seen, tokenizer, rows):
+    """Share of ids that mean the same token in the tokenizer that lies with the encoder's checkpoint."""
+    own = own_tokenizer(seen.record.encoder)
+    if own is None:
         return None
     ids = [one for row in rows[:200] for one in row]
     pairs = zip(tokenizer.convert_ids_to_tokens(ids), (token_of(own, one) for one in ids))

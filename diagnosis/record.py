@@ -172,6 +172,9 @@ class Encoder:
     unit_norm_share: float | None = None    # share of LayerNorms with weight exactly 1 and bias exactly 0
     feature_similarity_first: float | None = None   # mean cosine between different rows' first-token outputs, at the
     feature_similarity_last: float | None = None    # first and the last step seen (1: collapsed)
+    unused_share: float | None = None   # of the ids seen, in the checkpoint's own vocabulary: those that stand for nothing
+    start_share: float | None = None    # of the texts, those that begin with its start token; both only where the
+                                        # script used no tokenizer of transformers
     made: Site | None = None
 
 

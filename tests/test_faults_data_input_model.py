@@ -695,6 +695,15 @@ def test_ids_that_mean_other_tokens_to_the_encoder_are_told():
     assert evidence["ids_with_the_same_meaning_share"] == 0.08 and evidence["tokenizer"] == "bert-base-cased"
 
 
+def test_words_that_the_script_numbered_itself_mean_nothing_to_the_encoder():
+    record = healthy()
+    record.tokenizer = None
+    record.encoder.unused_share, record.encoder.start_share = 0.6, 0.0
+    assert found("tokenizer-mismatch", record, "error").evidence["ids_that_stand_for_nothing_share"] == 0.6
+    record.encoder.unused_share, record.encoder.start_share = 0.0, 1.0      # ids made beforehand, with its own tokenizer
+    passes("tokenizer-mismatch", record)
+
+
 def test_vocabularies_of_different_size_are_told_where_meanings_cannot_be_compared():
     record = healthy()
     record.tokenizer.own_agreement, record.tokenizer.vocabulary_size = None, 28996

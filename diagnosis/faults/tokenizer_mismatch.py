@@ -10,8 +10,9 @@ How it shows
 
 How it is found
     The ids of sampled texts are looked up in the tokenizer that lies with the encoder's checkpoint: the share that
-    means the same token. Without such a tokenizer the sizes of the two vocabularies are compared, and the highest id
-    seen with the size of the embedding.
+    means the same token. Where the script numbers its words itself: the share that this vocabulary keeps free. Without
+    such a tokenizer the sizes of the two vocabularies are compared, and the highest id seen with the size of the
+    embedding.
 
 Wrong
     from transformers import BertTokenizer
@@ -39,6 +40,7 @@ EFFECT = "stops"
 CAUSED_BY = ()
 
 AGREEMENT_ERROR, AGREEMENT_WARNING = 0.80, 0.95     # share of ids that mean the same token
+UNUSED = 0.1                # share of ids that the encoder's vocabulary keeps free; its own tokenizer gives none
 ROUNDED_UP = 512            # rows that embeddings may have beyond the vocabulary without anything being wrong
 OUT_OF_RANGE = re.compile("index out of range in self|srcIndex < srcSelectDimSize|device-side assert", re.IGNORECASE)
 
@@ -53,7 +55,9 @@ def check(record):
     if size is not None and highest is not None and highest >= size:
         return _beyond(record, highest, size)
     if tokenizer is None:
-        return NotMeasured("no tokenizer was seen")
+        if encoder.unused_share is None or encoder_random.is_new(encoder):
+            return NotMeasured("no tokenizer was seen")
+        return _by_unused(record) if encoder.unused_share > UNUSED and encoder.start_share < 0.5 else None
     if encoder_random.is_new(encoder):
         return None             # weights that were never trained know no vocabulary yet
     if tokenizer.own_agreement is not None:
@@ -85,6 +89,16 @@ def _by_meaning(record):
          "encoder": encoder.loaded_from or encoder.name, "tokenizer_vocabulary": tokenizer.vocabulary_size,
          "encoder_vocabulary": encoder.vocabulary_size},
         "error" if tokenizer.own_agreement < AGREEMENT_ERROR else "warning")
+
+
+def _by_unused(record):
+    encoder = record.encoder
+    return _finding(
+        record, f"the token ids are not the encoder's: {percent(encoder.unused_share)} of them stand for nothing in its "
+                "vocabulary",
+        {"ids_that_stand_for_nothing_share": rounded(encoder.unused_share),
+         "texts_that_begin_with_its_start_token_share": rounded(encoder.start_share),
+         "encoder": encoder.loaded_from or encoder.name, "encoder_vocabulary": encoder.vocabulary_size})
 
 
 def _by_size(record, surplus):
