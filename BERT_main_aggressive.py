@@ -26,6 +26,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,7 @@ class RunError(Exception):
 HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
 MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its factor each time
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
+SHOWN_CLASSES = 30      # with more of them the scores by class stand in files only
 
 
 # Settings
@@ -183,6 +185,8 @@ def read_tables(settings):
         class_numbers(validation, class_names(whole.labels))    # a class that training lacks is refused at once
         return sample_rows(whole, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole
     training, validation = split_table(whole, settings.VALIDATION_SHARE, settings.SEED)
+    if len(training) < 2 or settings.MAX_TRAIN_ROWS == 1:
+        raise TableError(f"{whole.path}: one row is left to train on; give more rows")
     if 0 < settings.MAX_TRAIN_ROWS < len(training):
         share = settings.MAX_TRAIN_ROWS / len(training)
         training = sample_rows(training, settings.MAX_TRAIN_ROWS, settings.SEED)
@@ -237,7 +241,9 @@ def measure_baseline(training, validation, names, training_labels, validation_la
     shares = numpy.bincount(training_labels, minlength=len(names)) / len(training_labels)
     vectors = TfidfVectorizer()
     try:
-        model = LinearSVC(random_state=0).fit(vectors.fit_transform(training.texts), training_labels)
+        with warnings.catch_warnings():     # many classes beside few rows are no news here
+            warnings.simplefilter("ignore", UserWarning)
+            model = LinearSVC(random_state=0).fit(vectors.fit_transform(training.texts), training_labels)
         linear = model.predict(vectors.transform(validation.texts))
     except ValueError:      # no word in any text: the linear model has nothing to see and guesses
         linear = numpy.full_like(validation_labels, shares.argmax())
@@ -495,7 +501,7 @@ def write_whole(path, text):
     """Write a text beside and rename it: the file is the old one or the new one, whatever happens."""
     beside = path.with_name(path.name + ".part")
     try:
-        beside.write_text(text, "utf-8")
+        beside.write_bytes(text.encode("utf-8", "backslashreplace"))    # a path may hold bytes that are no text
         flush_to_disk(beside)
         os.replace(beside, path)
     finally:
@@ -1020,7 +1026,8 @@ def train(settings, arguments):
         return 128 + interrupted
     progress = run.progress
     report, matrix = classes_told(run.names, run.labels, progress.best["probabilities"].argmax(axis=1))
-    print(f"\n{report}\n{matrix}")
+    print(f"\n{report}\n{matrix}" if len(run.names) <= SHOWN_CLASSES else
+          f"\n{len(run.names)} classes: their scores are in {run.folder / 'classification_report.txt'}\n")
     say_summary(progress.best, len(progress.history), run.baseline, len(run.validation), run.model.encoder_name,
                 run.warning, run.folder, time.perf_counter() - began)
     return 0
@@ -1044,4 +1051,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")       # a label that the terminal cannot show is no error
     sys.exit(main(sys.argv[1:]))

@@ -39,15 +39,15 @@ def encode(texts, labels, tokenizer, max_length, chunk=4096):
 class LikeLengthBatches(Sampler):
     """Batches of rows of like length: shuffled, cut into pools, sorted within a pool, the batches shuffled again.
 
-    Texts that share a batch then need little padding, and the order stays random. A rest shorter than a quarter of
-    a batch is merged into the last batch of its pool, so that BatchNorm has rows to take its statistics from.
+    Texts that share a batch then need little padding, and the order stays random. A rest of one row, or shorter than a
+    quarter of a batch, is merged into the last batch of its pool, so that BatchNorm has rows to take its statistics from.
     """
 
     def __init__(self, lengths, batch_size, pool_batches, seed):
         self.lengths, self.batch_size, self.pool = lengths, batch_size, batch_size * pool_batches
         self.seed, self.epoch, self.skipped = seed, 0, 0
         whole, rest = divmod(len(lengths), batch_size)
-        self.merged = rest if whole and rest and 4 * rest < batch_size else 0
+        self.merged = rest if whole and rest and (rest == 1 or 4 * rest < batch_size) else 0
         self.count = whole + (rest > self.merged)
 
     def __len__(self):

@@ -7,12 +7,17 @@ reason; whatever cannot be read is refused in one line that names the file, the 
 import csv
 import gzip
 import json
+import math
 import re
-import sys
+import unicodedata
 import warnings
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 from scipy.sparse import coo_matrix
@@ -22,9 +27,20 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 
-# Up to so many groups are split by StratifiedGroupKFold, which balances classes and sizes but takes 0.4 ms a group;
-# more of them even out by themselves.
-FEW_GROUPS = 2000
+# What no table of texts and classes goes beyond. The first bounds the memory that one row can take (400 MB if it is all
+# commas): a gigabyte without a line break is refused, or behind an open quote. What goes beyond the others is not the
+# column of the labels.
+LONGEST_ROW = 8_000_000     # characters; a novel has one million, and JSON may write each as six
+LONGEST_LABEL = 100         # characters
+MOST_CLASSES = 1000         # the confusion matrix has as many rows and columns
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")    # break lines on a screen; no name of a class holds them
+NOT_UTF8 = re.compile("[\udc80-\udcff]")           # what errors="surrogateescape" makes of bytes that are not
+NO_CHARACTER = re.compile("[\x00\ud800-\udfff]")   # JSON can escape NUL and half characters; tokenizers raise on halves
+
+# Up to so many groups times folds are split by StratifiedGroupKFold, which balances classes and sizes but takes 0.04 ms
+# for each; more groups, 2,000 in ten folds, even out by themselves.
+FEW_GROUPS_TIMES_FOLDS = 20_000
 
 
 class TableError(ValueError):
@@ -38,7 +54,7 @@ class Table:
     texts: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)     # empty where no group column is given
-    lines: list[int] = field(default_factory=list)      # line of the file on which the row ends
+    lines: list[int] = field(default_factory=list)      # line of the file on which the row begins
     read: int = 0                                       # rows in the file, the header not counted
     dropped: Counter = field(default_factory=Counter)   # reason -> rows
 
@@ -69,99 +85,141 @@ def read_table(path, text_column="text", label_column="label", group_column="", 
         TableError: the file cannot be read as such a table, or no row of it is usable.
     """
     path = Path(path)
-    if path.is_dir():
-        raise TableError(f"{path} is a directory; name the file in it")
-    if not path.exists():
-        raise TableError(f"{path}: no such file")
     wanted = [text_column, label_column] + ([group_column] if group_column else [])
-    table = Table(str(path))
+    table = Table(str(path) if str(path).isprintable() else repr(str(path)))
     try:
-        for line, cells in _rows(path, wanted, list(column_names)):
+        if path.is_dir():
+            raise TableError(f"{table.path} is a directory; name the file in it")
+        for line, cells in _rows(path, table.path, wanted, list(column_names)):
             _add(table, line, cells, text_column, label_column, group_column)
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x} after about line "
-                         f"{table.read + 1:,}); save it as UTF-8") from error
-    except (csv.Error, EOFError, gzip.BadGzipFile) as error:
-        raise TableError(f"{path}: cannot be read after about line {table.read + 1:,}: {error}") from error
+    except FileNotFoundError as error:
+        raise TableError(f"{table.path}: no such file") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TableError(f"{table.path}: cannot be read after about line {table.read + 1:,}: {error}; "
+                         "is it gzipped, and whole?") from error
     except OSError as error:
-        raise TableError(f"{path}: {error.strerror or error}") from error
+        raise TableError(f"{table.path}: {error.strerror or error}") from error
     if table.read == 0:
-        raise TableError(f"{path} has no rows" + ("" if column_names else " below its header line"))
+        raise TableError(f"{table.path} has no rows" + ("" if column_names else " below its header line"))
     if not table.texts:
-        raise TableError(f"{path} has no usable row: {table.account()}")
+        raise TableError(f"{table.path} has no usable row: {table.account()}")
+    _check_labels(table, label_column)
     return table
 
 
 def _add(table, line, cells, text_column, label_column, group_column):
     table.read += 1
-    text, label = (_cell(cells.get(column)) for column in (text_column, label_column))
-    if not text:
+    text, label = _cell(cells.get(text_column)), _cell(cells.get(label_column))
+    if not cells:
+        table.dropped["empty"] += 1
+    elif not text:
         table.dropped["without text"] += 1
     elif not label:
         table.dropped["without label"] += 1
     else:
         table.texts.append(text)
-        table.labels.append(label)
+        table.labels.append(unicodedata.normalize("NFC", label))    # two ways to write "ä" are one label
         table.lines.append(line)
-        if group_column:
-            table.groups.append(_cell(cells.get(group_column)) or f"line {line}")    # no value: a group of its own
+        if group_column:    # no value: a group of its own, with a blank before it that no value of the file has
+            table.groups.append(_cell(cells.get(group_column)) or f" line {line}")
 
 
 def _cell(value):
     """The text of a cell, '' for none; JSON's 1, 1.0 and "1" are one label."""
-    if value is None:
+    if value is None or value != value:     # null, and the NaN that pandas and numpy write for it
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip()
+    text = str(value).strip()
+    return text if text.isascii() and "\0" not in text else NO_CHARACTER.sub("\ufffd", text)
 
 
-def _rows(path, wanted, column_names):
-    """(line, {column: value}) of every row, with all wanted columns among the file's."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        if suffix.lower() in JSON_LINES:
-            yield from _json_rows(path, file, wanted)
-        elif suffix.lower() in DELIMITERS:
-            yield from _delimited_rows(path, file, wanted, column_names, DELIMITERS[suffix.lower()])
+def _rows(path, shown_path, wanted, column_names):
+    """(line, {column: value}) of every row, with all wanted columns among the file's; {} for an empty row."""
+    packed = path.suffix.lower() == ".gz"
+    suffix = (Path(path.stem) if packed else path).suffix.lower()
+    opener = gzip.open if packed else open
+    with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        if suffix in JSON_LINES:
+            yield from _json_rows(shown_path, file, wanted)
+        elif suffix in DELIMITERS:
+            yield from _delimited_rows(shown_path, file, wanted, column_names, DELIMITERS[suffix])
         else:
             known = ", ".join((*DELIMITERS, *JSON_LINES))
-            raise TableError(f"{path}: the ending says no known format; known are {known}, each also with .gz")
+            raise TableError(f"{shown_path}: the ending says no known format; known are {known}, each also with .gz")
+
+
+def _lines(path, file, row):
+    """The lines of the file, each checked.
+
+    Args:
+        row: .begins and .length of the row that the lines belong to, set for each row by whoever takes the lines;
+            .end is the last character of the last line.
+    """
+    for number, line in enumerate(iter(partial(file.readline, LONGEST_ROW + 1), ""), start=1):
+        row.length += len(line)
+        if row.length > LONGEST_ROW:
+            raise TableError(f"{path}, line {row.begins}: a row of more than {LONGEST_ROW:,} characters begins here; "
+                             "is a double quote left open, or is the file no table?")
+        if not line.isascii() and (wrong := NOT_UTF8.search(line)):
+            raise TableError(f"{path} is not UTF-8 (byte 0x{ord(wrong[0]) - 0xdc00:02x} in line {number}); "
+                             "save it as UTF-8")
+        if "\0" in line:
+            raise TableError(f"{path}, line {number}: a NUL byte, as in UTF-16 or in a damaged file; save it as UTF-8")
+        row.end = line[-1]
+        yield line
 
 
 def _delimited_rows(path, file, wanted, column_names, delimiter):
-    csv.field_size_limit(sys.maxsize)       # a text may be longer than the csv module's 128 KiB
-    reader = csv.reader(file, delimiter=delimiter)
-    columns = column_names or [name.strip() for name in next(reader, [])]
+    csv.field_size_limit(LONGEST_ROW)       # a text may be longer than the csv module's 128 KiB
+    row = SimpleNamespace(begins=1, length=0, end="")
+    reader = csv.reader(_lines(path, file, row), delimiter=delimiter, strict=True)
+    columns, end = [], ""
+    try:
+        for cells in chain([column_names], reader):     # names given stand in for a header line
+            line, row.begins, row.length = row.begins, reader.line_num + 1, 0
+            if cells and row.end in ("\n", "\r"):
+                end = end or row.end
+                if row.end != end:      # a program that ends rows by one may leave the other unquoted in a text
+                    raise TableError(f"{path}, line {line}: a line break of another kind than above ends this row; "
+                                     "put texts that hold line breaks in double quotes")
+            if not columns:
+                columns = [name.strip() for name in cells]
+                if columns:     # else empty lines above the header
+                    _require_columns(path, columns, wanted, has_header=not column_names)
+            elif len(cells) > len(columns):
+                raise TableError(f"{path}, line {line}: {len(cells)} columns instead of {len(columns)}; "
+                                 f"put texts that hold a {'tab' if delimiter != ',' else 'comma'} in double quotes")
+            else:
+                yield line, dict(zip(columns, cells))
+    except csv.Error as error:      # with strict=True; without it an open quote would swallow the rows behind it
+        raise TableError(f"{path}, line {row.begins}: the row that begins here leaves a double quote open, or goes on "
+                         "behind a closing one; write quotes within a quoted text twice") from error
     if not columns:
         raise TableError(f"{path} is empty")
-    _require_columns(path, columns, wanted, has_header=not column_names)
-    for cells in reader:
-        if not cells:       # an empty line
-            continue
-        if len(cells) > len(columns):
-            raise TableError(f"{path}, line {reader.line_num}: {len(cells)} columns instead of {len(columns)}; "
-                             f"put texts that hold a {'tab' if delimiter != ',' else 'comma'} in double quotes")
-        yield reader.line_num, dict(zip(columns, cells))
 
 
 def _json_rows(path, file, wanted):
+    decode = json.JSONDecoder(parse_int=str).decode     # int() refuses more than 4,300 digits
+    row = SimpleNamespace(begins=1, length=0, end="")
     columns = {}
-    for line, text in enumerate(file, start=1):
-        if not text.strip():
-            continue
+    for text in _lines(path, file, row):
+        line, row.begins, row.length = row.begins, row.begins + 1, 0
         try:
-            row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise TableError(f"{path}, line {line}: not JSON ({error})") from error
-        if not isinstance(row, dict):
+            cells = decode(text) if text.strip() else {}
+        except json.JSONDecodeError as error:
+            raise TableError(f"{path}, line {line}: not JSON ({error.msg}, column {error.colno})") from error
+        except RecursionError as error:
+            raise TableError(f"{path}, line {line}: JSON that is nested too deeply") from error
+        if not isinstance(cells, dict):
             raise TableError(f"{path}, line {line}: not a JSON object such as {{\"text\": ..., \"label\": ...}}")
         for column in wanted:
-            if isinstance(row.get(column), (dict, list)):
-                raise TableError(f"{path}, line {line}: {column!r} is a {type(row[column]).__name__}, not a text")
-        columns.update(dict.fromkeys(row))
-        yield line, row
+            if isinstance(cells.get(column), (dict, list)):
+                raise TableError(f"{path}, line {line}: {_shown(column)} is a {type(cells[column]).__name__}, "
+                                 "not a text")
+        columns = columns or dict.fromkeys(cells)       # what a message lists are those of the first row
+        columns.update((column, None) for column in wanted if column in cells)
+        yield line, cells
     if not columns:
         raise TableError(f"{path} is empty")
     _require_columns(path, list(columns), wanted)
@@ -170,12 +228,34 @@ def _json_rows(path, file, wanted):
 def _require_columns(path, columns, wanted, has_header=True):
     repeated = [name for name, count in Counter(columns).items() if count > 1 and name in wanted]
     if repeated:
-        raise TableError(f"{path} has more than one column {repeated[0]!r}")
+        raise TableError(f"{path} has more than one column {_shown(repeated[0])}")
     for column in wanted:
         if column not in columns:
             hint = "; if its first line is no header, name the columns with COLUMN_NAMES" if has_header else ""
-            shown = ", ".join(name if len(name) <= 40 else name[:37] + "..." for name in columns)
-            raise TableError(f"{path} has no column {column!r}; it has {shown}{hint}")
+            raise TableError(f"{path} has no column {_shown(column)}; it has {_listed(columns)}{hint}")
+
+
+def _check_labels(table, label_column):
+    labels = dict.fromkeys(table.labels)
+    hint = f"is {_shown(label_column)} the column of the labels?"
+    for label in labels:
+        if len(label) > LONGEST_LABEL or CONTROL.search(label):
+            raise TableError(f"{table.path}, line {table.lines[table.labels.index(label)]}: {_shown(label)} is no name "
+                             f"of a class, which is one line of at most {LONGEST_LABEL} characters; {hint}")
+    if len(labels) > MOST_CLASSES:
+        raise TableError(f"{table.path} has {len(labels):,} different labels, and more than {MOST_CLASSES:,} are no "
+                         f"classes; {hint}")
+
+
+def _shown(name):
+    """A column or label as a message quotes it: printable and short."""
+    shown = repr(name[:50])
+    return shown if len(shown) <= 50 else shown[:46] + "..." + shown[-1]
+
+
+def _listed(names):
+    listed = ", ".join(_shown(name)[1:-1] for name in names[:200])
+    return listed if len(listed) <= 200 else f"{listed[:200]}... ({len(names):,} in all)"
 
 
 # Classes
@@ -184,7 +264,7 @@ def class_names(labels):
     """The classes in order: whole numbers by value, anything else by alphabet."""
     names = set(labels)
     if all(re.fullmatch(r"-?\d+", name) for name in names):
-        return sorted(names, key=int)
+        return sorted(names, key=lambda name: (int(name), name))     # 1 and 01 are two classes, always in one order
     return sorted(names)
 
 
@@ -197,8 +277,8 @@ def class_numbers(table, names):
     numbers = {name: number for number, name in enumerate(names)}
     for label, line in zip(table.labels, table.lines):
         if label not in numbers:
-            raise TableError(f"{table.path}, line {line}: the label {label!r} does not occur in training; "
-                             f"training has {', '.join(names)}")
+            raise TableError(f"{table.path}, line {line}: the label {_shown(label)} does not occur in "
+                             f"training; training has {_listed(names)}")
     return numpy.array([numbers[label] for label in table.labels], dtype=numpy.int64)
 
 
@@ -206,7 +286,8 @@ def class_numbers(table, names):
 
 def normalized(text):
     """A text without case, punctuation and spacing: what remains equal is the same text."""
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text.strip()      # a text of emoji only stays as it is
+    words = unicodedata.normalize("NFC", text).casefold()       # "ä" can be one character or two
+    return re.sub(r"[\W_]+", " ", words).strip() or text.strip()        # a text of emoji only stays as it is
 
 
 def split_table(table, validation_share, seed):
@@ -221,26 +302,31 @@ def split_table(table, validation_share, seed):
     if count < parts:
         raise TableError(f"{table.path}: {count} different texts or groups are too few to set {validation_share:.0%} "
                          "aside for validation; add rows, or give VAL_PATH")
-    if count <= FEW_GROUPS:
-        folds = StratifiedGroupKFold(min(parts, Counter(table.labels).most_common(1)[0][1]), shuffle=True,
-                                     random_state=seed)
+    labels = _numbers(table.labels)
+    in_every_fold = numpy.bincount(labels).max() >= parts       # one class at least
+    if in_every_fold and count * parts <= FEW_GROUPS_TIMES_FOLDS:
+        folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         with warnings.catch_warnings():     # a class with fewer rows than folds cannot be in each; that is no news
             warnings.simplefilter("ignore", UserWarning)
-            training, validation = next(folds.split(groups, table.labels, groups))
+            training, validation = next(folds.split(groups, labels, groups))
     else:
-        training, validation = _split_groups(groups, numpy.array(table.labels), validation_share, seed)
+        training, validation = _split_groups(groups, labels, validation_share, seed)
     return table.rows(training), table.rows(validation)
+
+
+def _numbers(values):
+    """Each value's place among the different ones."""
+    return numpy.unique(numpy.array(values, dtype=object), return_inverse=True)[1]
 
 
 def _linked_groups(texts, groups):
     """A number for each row, equal where rows share a text or a group, directly or through other rows."""
-    columns = [texts, groups] if groups else [texts]
     rows = numpy.arange(len(texts))
     links, offset = [], len(texts)
-    for column in columns:
-        values, numbers = numpy.unique(numpy.array(column, dtype=object), return_inverse=True)
+    for column in [texts, groups] if groups else [texts]:
+        numbers = _numbers(column)
         links.append((rows, numbers + offset))
-        offset += len(values)
+        offset += numbers.max() + 1
     ends = tuple(numpy.concatenate(end) for end in zip(*links))
     graph = coo_matrix((numpy.ones(len(ends[0]), dtype=bool), ends), shape=(offset, offset))
     _, component = connected_components(graph, directed=False)
@@ -250,21 +336,26 @@ def _linked_groups(texts, groups):
 def _split_groups(groups, labels, validation_share, seed):
     """Whole groups at random, stratified by the label of each group's first row."""
     first = numpy.unique(groups, return_index=True)[1]
-    common = Counter(labels[first])
-    strata = [label if common[label] > 1 else "" for label in labels[first]]
-    strata = strata if strata.count("") != 1 else None      # one group alone cannot be stratified
-    _, chosen = train_test_split(numpy.arange(len(first)), test_size=validation_share, random_state=seed, stratify=strata)
+    size = math.ceil(validation_share * len(first))
+    _, chosen = train_test_split(numpy.arange(len(first)), test_size=size, random_state=seed,
+                                 stratify=_strata(labels[first], size))
     in_validation = numpy.isin(groups, chosen)
     return numpy.flatnonzero(~in_validation), numpy.flatnonzero(in_validation)
+
+
+def _strata(labels, size):
+    """The labels (numbers) as train_test_split can stratify by them, single ones together; None where it cannot."""
+    strata = numpy.where(numpy.bincount(labels)[labels] > 1, labels, -1)
+    counts = numpy.unique(strata, return_counts=True)[1]
+    return strata if counts.min() > 1 and len(counts) <= min(size, len(labels) - size) else None
 
 
 def sample_rows(table, rows, seed):
     """A random, stratified part of a table, in the table's order; the table itself where rows is 0 or not fewer."""
     if not 0 < rows < len(table):
         return table
-    common = Counter(table.labels)
-    stratify = table.labels if min(common.values()) > 1 and rows >= len(common) <= len(table) - rows else None
-    chosen, _ = train_test_split(numpy.arange(len(table)), train_size=rows, random_state=seed, stratify=stratify)
+    chosen, _ = train_test_split(numpy.arange(len(table)), train_size=rows, random_state=seed,
+                                 stratify=_strata(_numbers(table.labels), rows))
     return table.rows(sorted(chosen))
 
 

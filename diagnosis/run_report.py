@@ -9,6 +9,7 @@ Intervals are of 95 %: Wilson's where a score is a share of rows, a bootstrap fo
 
 import base64
 import csv
+import gc
 import io
 import math
 import os
@@ -307,7 +308,10 @@ def pictures(history, best_epoch, baseline, rows, bins, bands, accuracy):
         figures = {"curves": draw_curves(history, best_epoch, baseline, rows), "lengths": draw_lengths(bands, accuracy)}
         if bins:
             figures["calibration"] = draw_calibration(bins)
-        return {name: svg_uri(figure) for name, figure in figures.items()}
+        uris = {name: svg_uri(figure) for name, figure in figures.items()}
+    figures.clear()
+    gc.collect()        # matplotlib's figures refer to themselves: 20 MB would lie about until Python looks
+    return uris
 
 
 def panels(height, shares):

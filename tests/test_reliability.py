@@ -288,7 +288,7 @@ def test_two_runs_that_begin_at_once_get_folders_of_their_own(train, reference, 
 
     monkeypatch.setattr(script, "prepare", outrun)
     status, screen, _ = train(TRAIN_PATH=table)
-    assert status == 0 and f"results    {tmp_path / 'run-2'}\n" in screen and not list((tmp_path / "run").iterdir())
+    assert status == 0 and f"results    {tmp_path / 'run-2'}, " in screen and not list((tmp_path / "run").iterdir())
 
 
 # Numbers gone wrong

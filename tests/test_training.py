@@ -173,10 +173,10 @@ def test_every_epoch_takes_each_row_once_in_an_order_of_its_own(rows):
     assert rows < 3 or orders[0] != orders[1]
 
 
-@pytest.mark.parametrize("rows", [33, 65, 1601, 1633])
-def test_batchnorm_never_sees_a_batch_of_one(rows):
-    batches = LikeLengthBatches(numpy.ones(rows, dtype=int), 32, 50, seed=0)
-    assert sorted(map(len, batches)) == [32] * (rows // 32 - 1) + [33] and batches.merged == 1
+@pytest.mark.parametrize("size, rows", [(32, 33), (32, 65), (32, 1601), (32, 1633), (2, 9), (3, 10), (4, 21)])
+def test_batchnorm_never_sees_a_batch_of_one(size, rows):
+    batches = LikeLengthBatches(numpy.ones(rows, dtype=int), size, 50, seed=0)
+    assert sorted(map(len, batches)) == [size] * (rows // size - 1) + [size + 1] and batches.merged == 1
 
 
 def test_texts_of_like_length_share_a_batch():
@@ -330,6 +330,7 @@ def bad_inputs(folder):
         "no such column": ({"TRAIN_PATH": good, "TEXT_COLUMN": "body"}, "no column 'body'; it has text, label"),
         "a directory": ({"TRAIN_PATH": folder}, "is a directory"),
         "an empty file": ({"TRAIN_PATH": empty}, "is empty"),
+        "one row to train on": ({"TRAIN_PATH": good, "MAX_TRAIN_ROWS": 1}, "one row is left to train on"),
         "a header and no rows": ({"TRAIN_PATH": write_csv(folder / "header.csv", [])}, "has no rows below its header"),
         "one class only": ({"TRAIN_PATH": write_csv(folder / "one.csv", [("a b", 1), ("c d", 1)])}, "every label is '1'"),
         "an unknown label": ({"TRAIN_PATH": good, "VAL_PATH": write_csv(folder / "v.csv", [("x", "Angry")])},
@@ -347,7 +348,7 @@ def bad_inputs(folder):
 
 
 @pytest.mark.parametrize("case", [
-    "no such file", "no such column", "a directory", "an empty file", "a header and no rows", "one class only",
+    "no such file", "no such column", "a directory", "an empty file", "one row to train on", "a header and no rows", "one class only",
     "an unknown label", "not UTF-8", "too many columns", "not a number", "an unknown constant", "an unknown strategy",
     "no folder to write to", "a batch of one", "too long", "no such encoder"])
 def test_bad_input_gets_one_clear_line_and_status_2(train, tmp_path, case):

@@ -20,7 +20,8 @@ from conftest import WORDS, tiny_bert, write_csv
 
 import BERT_main_aggressive as script
 
-FIRST = 200     # steps in which everything is set up
+FIRST = 200     # steps in which everything is set up, the drawing of the report among it
+EPOCH = 40      # steps
 BATCH_SIZE = 8
 
 
@@ -48,11 +49,10 @@ def main():
     script.after_step = measured
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        rows = steps * BATCH_SIZE // 10     # ten epochs and a little
-        table = write_csv(folder / "posts.csv", texts_of_all_lengths(rows * 10 // 9))
+        table = write_csv(folder / "posts.csv", texts_of_all_lengths(EPOCH * BATCH_SIZE * 10 // 9))
         status = script.main([f"--{name}={value}" for name, value in {
             "TRAIN_PATH": table, "MODEL_NAME": tiny_bert(folder / "tiny"), "MAX_LENGTH": 64, "BATCH_SIZE": BATCH_SIZE,
-            "NUM_EPOCHS": 11, "EARLY_STOPPING_PATIENCE": 0, "OUTPUT_DIR": folder / "run"}.items()])
+            "NUM_EPOCHS": steps // EPOCH + 1, "EARLY_STOPPING_PATIENCE": 0, "OUTPUT_DIR": folder / "run"}.items()])
     if status:
         return status
     growth = seen[steps] / seen[FIRST] - 1
