@@ -22,6 +22,7 @@ import platform
 import random
 import re
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -44,11 +45,13 @@ from sklearn.svm import LinearSVC
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, find_encoder,
                                    flush_to_disk, load_encoder)
+from data.augment import CHANGES, augmented, read_synonyms
 from data.batches import LikeLengthBatches, encode, padded
 from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
                          split_table)
@@ -90,6 +93,26 @@ SEED = 42                           # of the split, the order, the head's first 
 DETERMINISTIC = False               # on CUDA the same figures bit for bit each time, somewhat slower; a CPU gives them
                                     # anyway
 
+# further options, all of them off
+LAYER_LR_DECAY = 1.0                # each lower layer's rate is the one above it times this; 0.95 in Sun et al. 2019
+HEAD_LEARNING_RATE = 0.0            # peak rate of the head; 0: LEARNING_RATE
+LABEL_SMOOTHING = 0.0               # share of each label that is spread over all classes
+AUGMENT = ""                        # ways to change training texts, commas between: reverse, delete, swap, synonyms
+AUGMENT_SHARE = 0.5                 # share of the training texts that are changed, drawn afresh in each epoch
+SYNONYMS_PATH = "data/synonyms.txt" # for AUGMENT=synonyms: lines of words that can stand for one another
+ENSEMBLE = 0                        # average the probabilities of so many best epochs, and the weights of so many last
+RUN_TRIALS = False                  # instead of one run the TRIALS below, one after another, and a table of them
+TRIALS = [                          # constants that each trial changes; the first one changes none
+    "",
+    "LEARNING_RATE=1e-4",
+    "BATCH_SIZE=16",
+    "HEAD=linear",
+    "ENABLE_FP16=False",
+    "FREEZE_STRATEGY=embed",
+    "FREEZE_STRATEGY=half",
+    "FREEZE_STRATEGY=full",
+]
+
 # output
 OUTPUT_DIR = "runs/aggressive"      # results go here, or where this exists to runs/aggressive-2, -3, ...
 SAVE_EVERY = 500                    # optimizer steps between saved states, of which the last two are kept; one is saved
@@ -126,12 +149,18 @@ def read_settings(arguments):
             ("NUM_EPOCHS", 1, math.inf), ("MAX_LENGTH", 3, math.inf), ("MAX_TRAIN_ROWS", 0, math.inf),
             ("EARLY_STOPPING_PATIENCE", 0, math.inf), ("LEARNING_RATE", 0, 1), ("WARMUP_RATIO", 0, 1), ("DROPOUT", 0, 0.99),
             ("WEIGHT_DECAY", 0, math.inf), ("MAX_GRAD_NORM", 0, math.inf), ("SEED", 0, 2**32 - 1),
-            ("VALIDATION_SHARE", 0.01, 0.5), ("POOL_BATCHES", 1, math.inf), ("SAVE_EVERY", 0, math.inf)):
+            ("VALIDATION_SHARE", 0.01, 0.5), ("POOL_BATCHES", 1, math.inf), ("SAVE_EVERY", 0, math.inf),
+            ("LAYER_LR_DECAY", 0, 1), ("HEAD_LEARNING_RATE", 0, 1), ("LABEL_SMOOTHING", 0, 0.99),
+            ("AUGMENT_SHARE", 0, 1), ("ENSEMBLE", 0, settings.NUM_EPOCHS)):
         value = getattr(settings, name)
         if not low <= value <= high:
             limit = f"at least {low}" if value < low else f"at most {high}"
             hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
             raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
+    settings.AUGMENT = ",".join(way.strip() for way in settings.AUGMENT.split(",") if way.strip())
+    unknown = [way for way in settings.AUGMENT.split(",") if way and way not in CHANGES]
+    if unknown:
+        raise SettingError(f"AUGMENT knows no {unknown[0]!r}; it can be {', '.join(CHANGES)}, or several of them")
     return settings
 
 
@@ -256,12 +285,25 @@ def measure_baseline(training, validation, names, training_labels, validation_la
 
 # Optimization
 
-def make_optimizer(model, learning_rate, weight_decay):
-    """AdamW over the trainable parameters; biases and norms, which have one dimension, are not decayed."""
-    trainable = [one for one in model.parameters() if one.requires_grad]
-    groups = [{"params": [one for one in trainable if one.dim() > 1], "weight_decay": weight_decay},
-              {"params": [one for one in trainable if one.dim() <= 1], "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rate=0.0):
+    """AdamW over the trainable parameters; biases and norms, which have one dimension, are not decayed.
+
+    The top layer, the pooler and the head have the learning rate, every layer below that of the layer above it times
+    layer_decay (Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?"), the embeddings as a layer of their
+    own; the head has head_rate where that is not 0.
+    """
+    parts = model.parts()
+    below = [part for part in parts if part == "embeddings" or part.startswith("layer ")]
+    rates = {part: learning_rate for part in parts} | {"head": head_rate or learning_rate}
+    rates |= {part: learning_rate * layer_decay ** depth for depth, part in enumerate(reversed(below))}
+    groups = {}
+    for part, parameters in reversed(parts.items()):
+        for one in parameters:
+            if one.requires_grad:
+                key = (rates[part], weight_decay if one.dim() > 1 else 0.0)
+                groups.setdefault(key, {"params": [], "lr": key[0], "weight_decay": key[1]})["params"].append(one)
+    return torch.optim.AdamW(sorted(groups.values(), key=lambda group: (-group["lr"], -group["weight_decay"])),
+                             lr=learning_rate)
 
 
 def count_steps(batches, accumulation, epochs):
@@ -366,15 +408,16 @@ class Watch:
 
 
 def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weights=None, accumulation=1,
-                max_grad_norm=1.0, title="train", tally=None, after_step=None):
+                max_grad_norm=1.0, title="train", tally=None, after_step=None, label_smoothing=0.0):
     """One pass over the loader, or over what a resumed tally has left of it.
 
     Args:
         after_step: called after each optimizer step, when everything is such that a state can be saved.
 
     Returns:
-        loss (plain cross-entropy, whatever the class weights) and accuracy of the training rows as the weights stood
-        when each was seen, the last learning rate, steps skipped by the scaler, rows, real tokens, positions, seconds.
+        loss (plain cross-entropy, whatever the class weights and the smoothing) and accuracy of the training rows as
+        the weights stood when each was seen, the last learning rate, steps skipped by the scaler, rows, real tokens,
+        positions, seconds.
 
     Raises:
         NumbersGoneWrong: a loss or gradient is NaN or infinite, or the scaler skips step after step.
@@ -393,11 +436,11 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
         with precision.autocast():
             logits = model(batch["input_ids"], batch["attention_mask"])
         logits, labels = logits.float(), batch["labels"]
-        loss = cross_entropy(logits, labels, weight=loss_weights)
+        loss = cross_entropy(logits, labels, weight=loss_weights, label_smoothing=label_smoothing)
         watch.note(f"the loss is not finite at step {step:,} of the epoch", rows_of_batch, loss.detach().isfinite())
         scaler.scale(loss / in_group).backward()
         with torch.no_grad():
-            plain = loss.detach() if loss_weights is None else cross_entropy(logits, labels)
+            plain = cross_entropy(logits, labels) if loss_weights is not None or label_smoothing else loss.detach()
             tally.sums += torch.stack([plain * len(labels), (logits.argmax(dim=1) == labels).sum(),
                                        batch["attention_mask"].sum()])
         tally.batches += 1
@@ -405,7 +448,7 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
         tally.positions += batch["input_ids"].numel()
         if (index + 1) % accumulation and index + 1 < len(loader):
             continue
-        tally.rate = optimizer.param_groups[0]["lr"]
+        tally.rate = max(group["lr"] for group in optimizer.param_groups)
         stepped = take_step(model, optimizer, schedule, scaler, max_grad_norm,
                                   lambda norm: watch.note(f"a gradient is not finite at step {step:,} of the epoch",
                                                           rows_of_step, norm.isfinite()))
@@ -428,7 +471,7 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
 
 
 def take_step(model, optimizer, schedule, scaler, max_grad_norm, check_norm):
-    """Unscale, clip, check, step, update, schedule, zero. False where the scaler skipped it: the schedule waits then."""
+    """Unscale, clip, check, step, update, schedule, zero; False where the scaler skipped it: the schedule waits."""
     scaler.unscale_(optimizer)
     trained = [one for one in model.parameters() if one.grad is not None]
     norm = nn.utils.clip_grad_norm_(trained, max_grad_norm) if max_grad_norm > 0 else \
@@ -581,8 +624,8 @@ def say_epoch(history, baseline, warning):
           f"{skipped} | {meaning(history, baseline)}", flush=True)
 
 
-def say_summary(best, epochs, baseline, rows, encoder_name, warning, folder, seconds):
-    """The last lines on the screen: the score beside its baselines, and where everything lies."""
+def say_summary(best, epochs, baseline, rows, encoder_name, warning):
+    """The score beside its baselines."""
     margin = 1.96 * math.sqrt(best["val_acc"] * (1 - best["val_acc"]) / rows)
     inflated = f"   {warning}" if warning else ""
     say("best", f"epoch {best['epoch']} of {epochs}, chosen by macro-F1 on these same {rows:,} rows; {encoder_name}")
@@ -591,9 +634,6 @@ def say_summary(best, epochs, baseline, rows, encoder_name, warning, folder, sec
           f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){inflated}")
     print(f"{'':<11}{'LinearSVC over TF-IDF':<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}{inflated}")
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
-    say("time", f"{seconds:.0f} s in all")
-    say("results", f"{folder}, for people in {folder / 'report.html'}")
-    say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"])")
 
 
 # State: all that a run needs to go on as if it had never been interrupted
@@ -607,6 +647,8 @@ class Progress:
     history: list[dict] = dataclasses.field(default_factory=list)
     best: dict | None = None    # the best epoch's line of history and its probabilities [validation rows, classes]
     finished: bool = False
+    ensemble: list[dict] = dataclasses.field(default_factory=list)     # the ENSEMBLE best epochs: number, macro-F1,
+                                                                        # probabilities
 
 
 def file_sha256(path):
@@ -668,6 +710,9 @@ def save_state(run):
     try:
         with open(beside, "wb") as file:
             torch.save({"about": json.dumps(about), "probabilities": probabilities, "tally": tally,
+                        "ensemble": [one | {"probabilities": torch.from_numpy(one["probabilities"])}
+                                     for one in progress.ensemble],
+                        "averaged": run.averaged.state_dict() if run.averaged is not None else None,
                         "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict(),
                         "schedule": run.schedule.state_dict(), "scaler": run.scaler.state_dict(),
                         "random": random_states()}, file)
@@ -751,6 +796,9 @@ def resume(run):
     run.optimizer.load_state_dict(state["optimizer"])
     run.schedule.load_state_dict(state["schedule"])
     run.scaler.load_state_dict(state["scaler"])
+    if run.averaged is not None:
+        run.averaged.load_state_dict(state["averaged"])
+    progress.ensemble = [one | {"probabilities": one["probabilities"].numpy()} for one in state["ensemble"]]
     if state["tally"] is not None:
         progress.tally = Tally(**state["tally"])
         progress.tally.sums = progress.tally.sums.to(run.precision.device)
@@ -891,6 +939,8 @@ class Run:
     data_sha256: dict
     facts: dict                     # for config.json
     progress: Progress
+    synonyms: dict                  # for AUGMENT
+    averaged: AveragedModel | None  # the weights' mean over the last ENSEMBLE epochs
 
 
 def prepare(settings):
@@ -916,7 +966,8 @@ def prepare(settings):
     validation_set = encode(validation.texts, validation_labels, model.tokenizer, settings.MAX_LENGTH)
     loaders = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0, precision.device)
     steps_per_epoch, steps = count_steps(len(loaders[0]), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
-    optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY)
+    optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
+                               settings.HEAD_LEARNING_RATE)
     schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
     say_plan(settings, lambda step: settings.LEARNING_RATE * schedule.lr_lambdas[0](step), steps_per_epoch, steps,
              loaders[0].batch_sampler)
@@ -932,7 +983,8 @@ def prepare(settings):
          "dropped": dict(whole.dropped), "optimizer_steps": steps, "trainable_parameters": model.trainable_parameters(),
          "validation_texts_in_training": shared.texts, "validation_groups_in_training": shared.groups,
          "baseline": vars(baseline)},
-        Progress())
+        Progress(), read_synonyms(settings.SYNONYMS_PATH) if "synonyms" in settings.AUGMENT else {},
+        AveragedModel(model) if settings.ENSEMBLE else None)
 
 
 def make_folder(run):
@@ -958,6 +1010,18 @@ def after_step(run, interruption, watch):
         save_state(run)
 
 
+def augment_training(run):
+    """Put this epoch's changed texts in the place of the training texts, where AUGMENT asks for it."""
+    settings, loader = run.settings, run.loaders[0]
+    if not settings.AUGMENT:
+        return
+    texts = augmented(run.training.texts, settings.AUGMENT.split(","), settings.AUGMENT_SHARE, run.synonyms,
+                      settings.SEED, run.progress.epoch)
+    rows = encode(texts, loader.dataset.labels, run.model.tokenizer, settings.MAX_LENGTH)
+    loader.dataset.ids, loader.dataset.starts = rows.ids, rows.starts
+    loader.batch_sampler.lengths = rows.lengths()
+
+
 def finish_epoch(run, seen, logits, val_loss):
     """Note an epoch's figures, keep its model if it is the best, write the results and the state."""
     progress, settings = run.progress, run.settings
@@ -969,6 +1033,8 @@ def finish_epoch(run, seen, logits, val_loss):
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
         progress.best = progress.history[-1] | {"probabilities": probabilities}
         run.model.save_pretrained(run.folder / "best")
+    if settings.ENSEMBLE:
+        keep_for_ensemble(run, probabilities)
     write_results(run)
     stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
     if stopped:
@@ -976,6 +1042,58 @@ def finish_epoch(run, seen, logits, val_loss):
     progress.finished = stopped or progress.epoch == settings.NUM_EPOCHS
     progress.epoch, progress.tally = progress.epoch + 1, None
     save_state(run)
+
+
+def keep_for_ensemble(run, probabilities):
+    """Keep model and probabilities of the ENSEMBLE best epochs, and average the weights of as many last ones."""
+    progress, folder = run.progress, run.folder / "ensemble"
+    progress.ensemble.append({"epoch": progress.epoch, "val_macro_f1": progress.history[-1]["val_macro_f1"],
+                              "probabilities": probabilities})
+    progress.ensemble.sort(key=lambda one: -one["val_macro_f1"])
+    dropped = progress.ensemble[run.settings.ENSEMBLE:]
+    del progress.ensemble[run.settings.ENSEMBLE:]
+    if not dropped or dropped[0]["epoch"] != progress.epoch:
+        run.model.save_pretrained(folder / f"epoch-{progress.epoch}")
+    for one in dropped:
+        shutil.rmtree(folder / f"epoch-{one['epoch']}", ignore_errors=True)
+    if progress.epoch > run.settings.NUM_EPOCHS - run.settings.ENSEMBLE:
+        run.averaged.update_parameters(run.model)
+
+
+class OnBatches(nn.Module):
+    """A model that takes a whole batch, as update_bn calls it."""
+
+    def __init__(self, model, device):
+        super().__init__()
+        self.model, self.device = model, device
+
+    def forward(self, batch):
+        return self.model(batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device))
+
+
+def say_ensemble(run):
+    """The scores of the two averages, on the screen and in ensemble.json, and where the models to them lie."""
+    scores = {}
+
+    def note(what, shown, probabilities, where):
+        predictions = probabilities.argmax(axis=1)
+        scores[what] = {"accuracy": accuracy_score(run.labels, predictions),
+                        "macro_f1": f1_score(run.labels, predictions, average="macro", zero_division=0)}
+        print(f"{'':<11}{shown:<32}{scores[what]['accuracy']:>9.3f}{scores[what]['macro_f1']:>10.3f}   {where}")
+
+    epochs = ", ".join(str(one["epoch"]) for one in run.progress.ensemble)
+    note("probabilities", f"probabilities, epochs {epochs}",
+         numpy.mean([one["probabilities"] for one in run.progress.ensemble], axis=0), run.folder / "ensemble")
+    averaged = int(run.averaged.n_averaged)
+    if averaged:        # none where the run stopped early
+        loader, validation_loader = run.loaders
+        loader.batch_sampler.skipped = 0
+        with run.precision.autocast():
+            update_bn(loader, OnBatches(run.averaged.module, run.precision.device))     # statistics of the mean weights
+        logits, _ = evaluate(run.averaged.module, validation_loader, run.precision)
+        run.averaged.module.save_pretrained(run.folder / "averaged")
+        note("weights", f"weights, last {averaged} epochs", logits.softmax(dim=1).numpy(), run.folder / "averaged")
+    write_whole(run.folder / "ensemble.json", json.dumps(scores, indent=2) + "\n")
 
 
 def train_epochs(run):
@@ -987,11 +1105,12 @@ def train_epochs(run):
             while not progress.finished:
                 progress.tally = progress.tally or new_tally(run.precision.device)
                 loader.batch_sampler.epoch, loader.batch_sampler.skipped = progress.epoch, progress.tally.batches
+                augment_training(run)
                 seen = train_epoch(
                     run.model, loader, run.optimizer, run.schedule, run.scaler, run.precision, run.loss_weights,
                     settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
                     f"epoch {progress.epoch}/{settings.NUM_EPOCHS}", progress.tally,
-                    lambda watch: after_step(run, interruption, watch))
+                    lambda watch: after_step(run, interruption, watch), settings.LABEL_SMOOTHING)
                 finish_epoch(run, seen, *evaluate(run.model, validation_loader, run.precision, interruption.check))
         except Interrupted:
             make_folder(run)
@@ -999,8 +1118,10 @@ def train_epochs(run):
         return interruption.signal if not progress.finished else None
 
 
-def train(settings, arguments):
+def train(settings, arguments, command=""):
     """One run from the tables to the scores; returns the exit status.
+
+    An interrupted run names the command that goes on with it: the one given, else made from the arguments.
 
     Raises:
         RunError: it ended before its end for a reason that the message names.
@@ -1022,15 +1143,88 @@ def train(settings, arguments):
         raise RunError(memory_advice(error, settings)) from None
     if interrupted:
         print(f"interrupted after {run.progress.step:,} optimizer steps; this goes on from there:\n"
-              f"{command_to_resume(run.folder, arguments)}", file=sys.stderr)
+              f"{command or command_to_resume(run.folder, arguments)}", file=sys.stderr)
         return 128 + interrupted
     progress = run.progress
     report, matrix = classes_told(run.names, run.labels, progress.best["probabilities"].argmax(axis=1))
     print(f"\n{report}\n{matrix}" if len(run.names) <= SHOWN_CLASSES else
           f"\n{len(run.names)} classes: their scores are in {run.folder / 'classification_report.txt'}\n")
     say_summary(progress.best, len(progress.history), run.baseline, len(run.validation), run.model.encoder_name,
-                run.warning, run.folder, time.perf_counter() - began)
+                run.warning)
+    if settings.ENSEMBLE:
+        say_ensemble(run)
+    say("time", f"{time.perf_counter() - began:.0f} s in all")
+    say("results", f"{run.folder}, for people in {run.folder / 'report.html'}")
+    say("next", f"BertSentimentClassifier.from_pretrained({str(run.folder / 'best')!r}).predict([\"...\"])")
     return 0
+
+
+# Trials
+
+def run_trials(trials, arguments):
+    """One run for each trial that is not finished yet, then a table of all; returns the exit status."""
+    base = read_settings(arguments)
+    given = [one for one in arguments if one.removeprefix("--").partition("=")[0] not in
+             ("RUN_TRIALS", "OUTPUT_DIR", "RESUME")]
+    command = shlex.join(["python", sys.argv[0], *given, f"--OUTPUT_DIR={base.OUTPUT_DIR}", "--RUN_TRIALS=True"])
+    results = []
+    for number, trial in enumerate(trials, start=1):
+        folder = Path(f"{base.OUTPUT_DIR}-trials") / (trial.replace("/", "_") or "as it stands")
+        settings = read_settings([*given, *(f"--{one}" for one in trial.split()), f"--OUTPUT_DIR={folder}",
+                                  "--RESUME=True", "--RUN_TRIALS=False"])
+        say("trial", f"{number} of {len(trials)}: {trial or 'the constants as they stand'}")
+        result = finished_trial(folder, settings)
+        if result is None:
+            try:
+                status = train(settings, arguments, command)
+                if status:
+                    return status
+                result = trial_result(folder, settings)
+            except RunError as error:       # the other trials may do better
+                result = {"failed": str(error)}
+            print()
+        results.append((trial, result))
+    say_trials(results)
+    return 0
+
+
+def trial_result(folder, settings):
+    """What a finished trial came to; kept in its folder, with the constants that it was made with."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    result = {"constants": vars(settings), "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]),
+              "baseline": config["baseline"], "rows": config["validation_rows"], "encoder": config["encoder"],
+              "seconds": sum(epoch["seconds"] for epoch in epochs)}
+    write_whole(folder / "trial.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def finished_trial(folder, settings):
+    """The result of a trial that was finished before with the same constants, or None."""
+    try:
+        result = json.loads((folder / "trial.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result if result["constants"] == vars(settings) else None
+
+
+def say_trials(results):
+    """The trials by macro-F1, the best first, and the baselines."""
+    done = [(trial, result) for trial, result in results if "best" in result]
+    print(f"{'trial':<32}{'epoch':>7}{'accuracy':>10}{'macro-F1':>10}{'seconds':>9}")
+    for trial, result in sorted(done, key=lambda one: -one[1]["best"]["val_macro_f1"]):
+        best = result["best"]
+        print(f"{trial or 'as it stands':<32}{best['epoch']:>7}{best['val_acc']:>10.3f}{best['val_macro_f1']:>10.3f}"
+              f"{result['seconds']:>9.0f}")
+    if done:
+        baseline, rows = done[0][1]["baseline"], done[0][1]["rows"]
+        print(f"{'LinearSVC over TF-IDF':<39}{baseline['linear_accuracy']:>10.3f}{baseline['linear_macro_f1']:>10.3f}")
+        print(f"{'always ' + baseline['largest_class']:<39}{baseline['accuracy']:>10.3f}")
+        print(f"{done[0][1]['encoder']}; one seed, {rows:,} validation rows: accuracies within "
+              f"{1.96 * math.sqrt(0.5 / rows):.3f} of each other are alike")
+    for trial, result in results:
+        if "failed" in result:
+            print(f"{trial:<32}failed: {result['failed']}")
 
 
 def main(arguments):
@@ -1038,7 +1232,8 @@ def main(arguments):
         print(help_text(__file__, read_constants(__file__), __doc__))
         return 0
     try:
-        return train(read_settings(arguments), arguments)
+        settings = read_settings(arguments)
+        return run_trials(TRIALS, arguments) if settings.RUN_TRIALS else train(settings, arguments)
     except (ConstantError, SettingError, TableError, EncoderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,158 @@
+"""What each setting is worth: the strategies, the schedule right and wrong, the heads, every option; three seeds each.
+
+    python tests/benchmarks/study.py --TRAIN_PATH=... [any constant of BERT_main_aggressive.py]
+    python tests/benchmarks/study.py --jobs=2 --results=study.jsonl --TRAIN_PATH=...
+
+Every run is one of BERT_main_aggressive.py, in a process of its own. A seed draws the split, the rows, the order and the
+head's first weights, and is the same for all settings: the last column is the mean difference from the first line, seed
+by seed, with its standard deviation. A line of --results is a finished run; called again with the same file, the study
+goes on where it stopped. `per epoch` is the schedule of the guide: warm-up 300 steps, made for all steps and stepped
+once after each epoch.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")       # one core a run
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import transformers
+
+import BERT_main_aggressive as script
+
+SEEDS = (1, 2, 3)
+GUIDE_WARMUP = 300          # steps
+AS_IT_STANDS = "none, 5e-5, BatchNorm head"
+SETTINGS = {                # name -> constants; the first is what the others are held against
+    AS_IT_STANDS: ["ENSEMBLE=2"],
+    "embed": ["FREEZE_STRATEGY=embed"],
+    "half": ["FREEZE_STRATEGY=half"],
+    "full": ["FREEZE_STRATEGY=full"],
+    "full, 2e-5": ["FREEZE_STRATEGY=full", "LEARNING_RATE=2e-5"],
+    "full, 2e-5, per epoch": ["FREEZE_STRATEGY=full", "LEARNING_RATE=2e-5"],
+    "none, 5e-5, per epoch": [],
+    "linear head": ["HEAD=linear"],
+    "LAYER_LR_DECAY 0.95": ["LAYER_LR_DECAY=0.95"],
+    "HEAD_LEARNING_RATE 5e-4": ["HEAD_LEARNING_RATE=5e-4"],
+    "LABEL_SMOOTHING 0.1": ["LABEL_SMOOTHING=0.1"],
+    "CLASS_WEIGHTS": ["CLASS_WEIGHTS=True"],
+    "AUGMENT reverse": ["AUGMENT=reverse"],
+    "AUGMENT delete": ["AUGMENT=delete"],
+    "AUGMENT swap": ["AUGMENT=swap"],
+    "AUGMENT synonyms": ["AUGMENT=synonyms"],
+}
+
+
+class OncePerEpoch:
+    """A schedule whose step() counts only at the end of an epoch: the guide's mistake, made on purpose."""
+
+    def __init__(self, schedule, steps_per_epoch):
+        self.schedule, self.steps_per_epoch, self.calls = schedule, steps_per_epoch, 0
+        self.lr_lambdas = schedule.lr_lambdas
+
+    def step(self):
+        self.calls += 1
+        if self.calls % self.steps_per_epoch == 0:
+            self.schedule.step()
+
+    def state_dict(self):
+        return self.schedule.state_dict()
+
+
+def one_run(job):
+    """Train once; the line of the results. Its screen goes nowhere."""
+    name, seed, constants = job
+    if name.endswith("per epoch"):
+        script.say_look = lambda *arguments: None       # it would say what is wrong
+        script.make_schedule = lambda optimizer, steps, warmup_ratio: OncePerEpoch(
+            transformers.get_linear_schedule_with_warmup(optimizer, GUIDE_WARMUP, steps),
+            steps // epochs_of(constants))
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.devnull, "w") as nowhere:
+            sys.stdout = sys.stderr = nowhere
+            arguments = [*constants, *(f"--{one}" for one in SETTINGS[name]), f"--SEED={seed}", "--SAVE_EVERY=0",
+                         f"--OUTPUT_DIR={folder}/run"]
+            status = script.main(arguments)
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        if status:
+            raise SystemExit(f"{name}, seed {seed}: ended with status {status}: {' '.join(arguments)}")
+        run = Path(folder) / "run"
+        config = json.loads((run / "config.json").read_text("utf-8"))
+        epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+        averages = json.loads((run / "ensemble.json").read_text("utf-8")) if (run / "ensemble.json").exists() else {}
+    best = max(epochs, key=lambda epoch: epoch["val_macro_f1"])
+    return {"name": name, "seed": seed, "accuracy": best["val_acc"], "macro_f1": best["val_macro_f1"],
+            "first_loss": epochs[0]["train_loss"], "last_loss": epochs[-1]["train_loss"], "averages": averages,
+            "baseline": config["baseline"], "encoder": config["encoder"], "training_rows": config["training_rows"],
+            "validation_rows": config["validation_rows"], "epochs": len(epochs), "device": config["device"],
+            "precision": config["precision"], "versions": config["versions"]}
+
+
+def epochs_of(constants):
+    return script.read_settings(constants).NUM_EPOCHS
+
+
+def table(results):
+    """Lines of the table: mean and standard deviation over the seeds, and the difference from the first setting."""
+    by_name = {}
+    for one in results:
+        by_name.setdefault(one["name"], {})[one["seed"]] = one
+        for what, scores in one["averages"].items():
+            by_name.setdefault(f"ENSEMBLE 2, {what}", {})[one["seed"]] = one | scores
+        by_name.setdefault("LinearSVC over TF-IDF", {})[one["seed"]] = {
+            "accuracy": one["baseline"]["linear_accuracy"], "macro_f1": one["baseline"]["linear_macro_f1"]}
+        by_name.setdefault("always the largest class", {})[one["seed"]] = {"accuracy": one["baseline"]["accuracy"]}
+    reference = by_name.get(AS_IT_STANDS, {})
+    lines = ["| | Loss, epoch 1 → last | accuracy | macro-F1 | accuracy against the first line |", "| --- | --- | --- | --- | --- |"]
+    order = [name for name in SETTINGS if name in by_name] + [name for name in by_name if name not in SETTINGS]
+    for name in order:
+        runs = by_name[name]
+        losses = f"{mean(runs, 'first_loss'):.3f} → {mean(runs, 'last_loss'):.3f}" \
+            if name in SETTINGS else ""
+        f1 = spread([one["macro_f1"] for one in runs.values()]) if "macro_f1" in next(iter(runs.values())) else ""
+        gains = [one["accuracy"] - reference[seed]["accuracy"] for seed, one in runs.items() if seed in reference]
+        gain = spread(gains, sign=True) if name != AS_IT_STANDS and gains else ""
+        lines.append(f"| {name} | {losses} | {spread([one['accuracy'] for one in runs.values()])} | {f1} | {gain} |")
+    return lines
+
+
+def mean(runs, figure):
+    return statistics.fmean(one[figure] for one in runs.values())
+
+
+def spread(values, sign=False):
+    shown = f"{statistics.fmean(values):+.3f}" if sign else f"{statistics.fmean(values):.3f}"
+    return shown + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
+    parser.add_argument("--results", default="study.jsonl", help="file of the finished runs, read and added to")
+    options, constants = parser.parse_known_args()
+    path = Path(options.results)
+    results = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    finished = {(one["name"], one["seed"]) for one in results}
+    jobs = [(name, seed, constants) for seed in SEEDS for name in SETTINGS if (name, seed) not in finished]
+    with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
+        for number, result in enumerate(pool.imap_unordered(one_run, jobs, chunksize=1), start=1):
+            results.append(result)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+            print(f"{number} of {len(jobs)}: {result['name']}, seed {result['seed']}: {result['accuracy']:.3f}",
+                  file=sys.stderr, flush=True)
+    print("\n".join(table(results)))
+    one = results[0]
+    print(f"\n{one['encoder']}; {one['training_rows']:,} rows to train on, {one['validation_rows']:,} to validate on, "
+          f"{one['epochs']} epochs, seeds {', '.join(map(str, SEEDS))}; {one['device']} {one['precision']}, "
+          f"torch {one['versions']['torch']}, transformers {one['versions']['transformers']}")
+
+
+if __name__ == "__main__":
+    main()
