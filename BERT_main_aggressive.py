@@ -303,7 +303,7 @@ def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rat
                 key = (rates[part], weight_decay if one.dim() > 1 else 0.0)
                 groups.setdefault(key, {"params": [], "lr": key[0], "weight_decay": key[1]})["params"].append(one)
     return torch.optim.AdamW(sorted(groups.values(), key=lambda group: (-group["lr"], -group["weight_decay"])),
-                             lr=learning_rate)
+                             lr=learning_rate, fused=True)
 
 
 def count_steps(batches, accumulation, epochs):
@@ -1224,7 +1224,7 @@ def say_trials(results):
               f"{1.96 * math.sqrt(0.5 / rows):.3f} of each other are alike")
     for trial, result in results:
         if "failed" in result:
-            print(f"{trial:<32}failed: {result['failed']}")
+            print(f"{trial or 'as it stands':<32}failed: {result['failed']}")
 
 
 def main(arguments):
