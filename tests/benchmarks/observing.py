@@ -3,10 +3,11 @@
     python tests/benchmarks/observing.py [rounds]
 
 The script trains the embedded encoder on texts of 40 tokens in batches of 32 with AdamW. Its first 3 steps, which are
-measured closely, are left out; every eighth of the rest is measured closely too. Compare the two figures of one call
-with each other only: both change with whatever else the machine does.
+measured closely, are left out; every eighth of the rest is measured closely too. Seconds are those of the processor on
+one core, which other work on the machine changes least.
 """
 
+import os
 import re
 import statistics
 import subprocess
@@ -30,21 +31,21 @@ loader = torch.utils.data.DataLoader(rows, batch_size=32, shuffle=True)
 optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
 model.train()
 for step, (ids, labels) in enumerate(loader):
-    began = time.perf_counter()
+    began = time.process_time()
     loss = model(ids, attention_mask=torch.ones_like(ids), labels=labels).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
-    print("step", step, time.perf_counter() - began, flush=True)
+    print("step", step, time.process_time() - began, flush=True)
     if step == 32:
         break
 '''
 
 
 def step_seconds(command):
-    """Mean seconds of the counted steps of one run."""
-    printed = subprocess.run(command, capture_output=True, text=True).stdout
+    """Mean processor seconds of the counted steps of one run."""
+    printed = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout
     seconds = {int(step): float(time) for step, time in re.findall(r"^step (\d+) (\S+)$", printed, re.MULTILINE)}
     return statistics.mean(seconds[step] for step in range(FIRST, LAST) if step in seconds)
 

@@ -2,18 +2,20 @@
 
     python tests/benchmarks/study.py --TRAIN_PATH=... [any constant of BERT_main_aggressive.py]
     python tests/benchmarks/study.py --jobs=2 --results=study.jsonl --TRAIN_PATH=...
+    python tests/benchmarks/study.py --only='5e-5|2e-5' --TRAIN_PATH=...         the settings whose names match
 
-Every run is one of BERT_main_aggressive.py, in a process of its own. A seed draws the split, the rows, the order and the
-head's first weights, and is the same for all settings: the last column is the mean difference from the first line, seed
-by seed, with its standard deviation. A line of --results is a finished run; called again with the same file, the study
-goes on where it stopped. `per epoch` is the schedule of the guide: warm-up 300 steps, made for all steps and stepped
-once after each epoch.
+Every run is one of BERT_main_aggressive.py, in a process of its own. A seed draws the split, the rows, the order and
+the head's first weights, and is the same for all settings: the last column is the mean difference from the first line,
+seed by seed, with its standard deviation. A line of --results is a finished run; called again with the same file, the
+study goes on where it stopped. `per epoch` is the schedule of the guide: warm-up 300 steps, made for all steps and
+stepped once after each epoch.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -109,7 +111,8 @@ def table(results):
             "accuracy": one["baseline"]["linear_accuracy"], "macro_f1": one["baseline"]["linear_macro_f1"]}
         by_name.setdefault("always the largest class", {})[one["seed"]] = {"accuracy": one["baseline"]["accuracy"]}
     reference = by_name.get(AS_IT_STANDS, {})
-    lines = ["| | Loss, epoch 1 → last | accuracy | macro-F1 | accuracy against the first line |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| | Loss, epoch 1 → last | accuracy | macro-F1 | accuracy against the first line |",
+             "| --- | --- | --- | --- | --- |"]
     order = [name for name in SETTINGS if name in by_name] + [name for name in by_name if name not in SETTINGS]
     for name in order:
         runs = by_name[name]
@@ -135,11 +138,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
     parser.add_argument("--results", default="study.jsonl", help="file of the finished runs, read and added to")
+    parser.add_argument("--only", default="", help="a regular expression for the names of the settings")
     options, constants = parser.parse_known_args()
     path = Path(options.results)
     results = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     finished = {(one["name"], one["seed"]) for one in results}
-    jobs = [(name, seed, constants) for seed in SEEDS for name in SETTINGS if (name, seed) not in finished]
+    jobs = [(name, seed, constants) for seed in SEEDS for name in SETTINGS
+            if (name, seed) not in finished and re.search(options.only, name)]
     with multiprocessing.get_context("fork").Pool(options.jobs, maxtasksperchild=1) as pool:
         for number, result in enumerate(pool.imap_unordered(one_run, jobs, chunksize=1), start=1):
             results.append(result)

@@ -3,6 +3,7 @@
     python tests/faults/suite.py                       all scripts, one after another
     python tests/faults/suite.py --only 'faulty/mask*' --jobs 2
     python tests/faults/suite.py --folder path/to/other/scripts
+    python tests/faults/suite.py --seed 7              the scripts with another number in their manual_seed()
 
 right: the first finding is one of the expected ones (for a healthy script: no error), and the exit status too;
 detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
@@ -10,9 +11,12 @@ wrong; false alarm: a finding of level `error` on a healthy script; broken: no r
 process left running. Exit status 1 if any script is not right.
 """
 import argparse
+import atexit
 import fnmatch
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +106,16 @@ def judge(expected, status, report):
     return ("detected" if set(names) & set(expected["first"]) else "missed"), findings
 
 
+def reseeded(folder, seed):
+    """A copy of the scripts that seed torch with this number; it goes when this process ends."""
+    copied = Path(tempfile.mkdtemp(prefix="suite_seed_"))
+    atexit.register(shutil.rmtree, copied, ignore_errors=True)
+    shutil.copytree(folder, copied, dirs_exist_ok=True)
+    for path in copied.rglob("*.py"):
+        path.write_text(re.sub(r"manual_seed\(\d+\)", f"manual_seed({seed})", path.read_text("utf-8")), "utf-8")
+    return copied
+
+
 def run_one(script, folder=FOLDER, limit=TIME_LIMIT):
     """Examine one script ("faulty/mask_missing.py"); a dict with expected, outcome, first, findings, status, seconds, tail."""
     expected = expectations(folder)[str(script)]
@@ -162,9 +176,12 @@ def main(argv=None):
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     parser.add_argument("--folder", default=str(FOLDER), help="a folder with scripts and EXPECTED.json")
     parser.add_argument("--limit", type=int, default=TIME_LIMIT, help="the doctor's TIME_LIMIT in seconds")
+    parser.add_argument("--seed", type=int, help="number to put into the scripts' manual_seed() calls")
     parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args(argv)
     folder = Path(args.folder).resolve()
+    if args.seed is not None:
+        folder = reseeded(folder, args.seed)
     scripts = [s for s in expectations(folder) if fnmatch.fnmatch(s, args.only) or fnmatch.fnmatch(s, f"*{args.only}*")]
     if not scripts:
         parser.error(f"no script matches {args.only!r}")
