@@ -9,6 +9,13 @@
     model = BertSentimentClassifier.from_pretrained("runs/mine/best")
     labels, probabilities = model.predict(["great phone", "it broke after a day"])
 
+A whole table is scored from the command line: the same table, with the columns `label`, `probability` (of that label)
+and one for each class added. CSV, TSV or JSON lines, also gzipped, of any length; - is CSV from standard input.
+
+    python BERT_model_aggressive.py runs/mine/best posts.csv > scored.csv
+    python BERT_model_aggressive.py runs/mine/best posts.jsonl.gz --TEXT_COLUMN=body > scored.jsonl
+    cat posts.csv | python BERT_model_aggressive.py runs/mine/best - --COLUMN_NAMES=id,text > scored.csv
+
 | strategy | frozen                                             | trainable, bert-base with the BatchNorm head |
 | none     | nothing                                            | 110,009,860 |
 | embed    | the embeddings                                     |  86,172,676 |
@@ -16,21 +23,27 @@
 | full     | the embeddings and the first three quarters        |  22,381,828 |
 """
 
+import argparse
 import contextlib
+import csv
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
 import os
 import shutil
+import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from tqdm.auto import tqdm
 
 DEFAULT_ENCODER = "bert-base-uncased"       # the only name that falls back to the embedded encoder
 HUB_SECONDS = 5.0                           # the hub must answer within this time, or counts as out of reach
@@ -50,6 +63,10 @@ EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 WEIGHTS_FILE = "model.safetensors"
 CLASSIFIER_FILE = "classifier.json"
 ENCODER_CONFIG_FILE = "config.json"
+
+# A table is scored in chunks that end at whichever comes first, so that memory does not grow with the table.
+CHUNK_ROWS = 4096               # texts of like length are found among so many
+CHUNK_CHARACTERS = 16_000_000   # 64 MB at most
 
 
 class EncoderError(ValueError):
@@ -412,3 +429,159 @@ def embedding_modules(encoder):
 def _require(value, what, known):
     if value not in known:
         raise ValueError(f"there is no {what} {value!r}; there are {', '.join(known)}")
+
+
+# Scoring a table
+
+def score_table(model, path, output, text_column="text", column_names=(), batch_size=64):
+    """Write a table with the predictions as further columns to an open text file; (rows with text, rows).
+
+    Raises:
+        TableError: the table cannot be read; the chunks above the fault are written.
+    """
+    from data.tables import stream_rows     # here: it brings scikit-learn, which a classifier at work does not need
+    rows = stream_rows(path, [text_column], column_names)
+    _, values, header = next(rows)
+    wanted = ["label", "probability", *model.label_names]
+    if values is not None:      # JSON: any row may hold one of the names, so all are looked at first
+        header = {key for _, values, _ in stream_rows(path, [text_column]) for key in values
+                  if key.endswith(tuple(wanted))}
+        rows = stream_rows(path, [text_column])
+    names = free_names(wanted, header)
+    if names != wanted:
+        renamed = ", ".join(name for name, asked in zip(names, wanted) if name != asked)
+        print(f"columns of these names are there already, so those added are called {renamed}", file=sys.stderr)
+    write = row_writer(path, header, names, output)
+    scored = total = 0
+    with tqdm(unit=" rows", disable=None) as bar:
+        for texts, originals in chunks(rows, text_column):
+            results = predict_rows(model, texts, batch_size, bar)
+            for row, original in enumerate(originals):
+                write(original, results.get(row, [None] * len(names)))
+            output.flush()
+            scored, total = scored + len(results), total + len(originals)
+    return scored, total
+
+
+def free_names(wanted, taken):
+    """The wanted names, each with as many predicted_ before it as it takes to be like no other."""
+    taken, free = {name.strip() for name in taken}, []
+    for name in wanted:
+        while name in taken:
+            name = "predicted_" + name
+        taken.add(name)
+        free.append(name)
+    return free
+
+
+def row_writer(path, header, names, output):
+    """Write the header where the format has one; a function that writes a row as it was, the added values behind it."""
+    from data.tables import delimiter_of
+    delimiter = delimiter_of(path)
+
+    def write_json(original, values):       # the text is kept: numbers, escapes and repeated keys stay as they are
+        added = json.dumps(dict(zip(names, values)), ensure_ascii=False)
+        begun = original[:-1].rstrip()
+        output.write(f"{begun}{'' if begun == '{' else ', '}{added[1:]}\n")
+
+    def write_cells(original, values):
+        values = ["" if value is None else value if isinstance(value, str) else f"{value:.4f}" for value in values]
+        table.writerow([*original, *[""] * (len(header) - len(original)), *values])
+
+    if delimiter is None:
+        return write_json
+    # The csv module before Python 3.11.9 quotes only those line breaks that its own line end has: it gets both.
+    table = csv.writer(SimpleNamespace(write=lambda line: output.write(line[:-2] + "\n")), delimiter=delimiter,
+                       lineterminator="\r\n")
+    table.writerow([*header, *names])
+    return write_cells
+
+
+def chunks(rows, text_column):
+    """(texts, originals) of up to CHUNK_ROWS rows and about CHUNK_CHARACTERS at a time; '' where a row has no text."""
+    from data.tables import cell_text
+    texts, originals, characters = [], [], 0
+    for _, values, original in rows:
+        texts.append(cell_text(values.get(text_column)))
+        originals.append(original)
+        characters += len("".join(original))
+        if len(texts) == CHUNK_ROWS or characters > CHUNK_CHARACTERS:
+            yield texts, originals
+            texts, originals, characters = [], [], 0
+    if texts:
+        yield texts, originals
+
+
+def predict_rows(model, texts, batch_size, bar):
+    """{row: [label, its probability, each class's probability]} of the rows that have a text."""
+    device = next(model.parameters()).device
+    order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
+    bar.update(len(texts) - len(order))
+    results = {}
+    for start in range(0, len(order), batch_size):      # batch by batch, or the bar would stand still for minutes
+        rows = order[start:start + batch_size]
+        with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
+            labels, probabilities = model.predict([texts[row] for row in rows], batch_size)
+        for row, label, shares in zip(rows, labels, probabilities.astype(float).round(4).tolist()):
+            results[row] = [label, max(shares), *shares]
+        bar.update(len(rows))
+    return results
+
+
+def read_arguments(arguments):
+    parser = argparse.ArgumentParser(prog="python BERT_model_aggressive.py", description=__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="a saved classifier, such as runs/mine/best")
+    parser.add_argument("table", help=".csv, .tsv, .jsonl or .ndjson, each also with .gz; - is CSV from standard input")
+    parser.add_argument("--TEXT_COLUMN", default="text", metavar="NAME", help="the column of the texts (default: text)")
+    parser.add_argument("--COLUMN_NAMES", default="", metavar="A,B,C", help="the columns of a file without header line")
+    parser.add_argument("--BATCH_SIZE", default=64, type=int, metavar="N", help="texts at once (default: 64)")
+
+    def refuse(message):        # in one line; argparse's own way is several
+        print(f"error: {message} (--help shows how to call this)", file=sys.stderr)
+        sys.exit(2)
+
+    parser.error = refuse
+    settings = parser.parse_args(arguments)
+    if settings.BATCH_SIZE < 1:
+        parser.error(f"--BATCH_SIZE={settings.BATCH_SIZE}: at least one text is predicted at once")
+    settings.COLUMN_NAMES = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
+    return settings
+
+
+def main(arguments):
+    settings = read_arguments(arguments)
+    from data.tables import TableError
+    sys.stdout.reconfigure(encoding="utf-8", newline="")        # whatever the locale
+    try:
+        model = BertSentimentClassifier.from_pretrained(settings.folder)
+        if model.tokenizer is None:
+            raise EncoderError(f"{settings.folder} has no tokenizer, which a table of texts needs")
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        began = time.perf_counter()
+        scored, total = score_table(model, settings.table, sys.stdout, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
+                                    settings.BATCH_SIZE)
+    except (EncoderError, TableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except torch.cuda.OutOfMemoryError:
+        print(f"error: the GPU's memory does not hold {settings.BATCH_SIZE} texts at once; give a smaller --BATCH_SIZE",
+              file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the table written is not whole", file=sys.stderr)
+        return 130
+    except OSError as error:        # of writing: reading has its TableError
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # Python flushes once more at its end
+        if isinstance(error, BrokenPipeError):      # whoever reads has had enough, as head has
+            return 141
+        print(f"error: standard output cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 2
+    rate = f"{scored / (time.perf_counter() - began):,.0f} rows/s"
+    without = f": {total - scored:,} without text" if total > scored else ""
+    print(f"scored {scored:,} of {total:,} rows{without} ({rate})", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

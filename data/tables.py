@@ -8,6 +8,7 @@ import csv
 import gzip
 import json
 import math
+import os
 import re
 import unicodedata
 import warnings
@@ -24,6 +25,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+STANDARD_INPUT = "-"        # as the name of a table: CSV from standard input
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 
@@ -84,21 +86,11 @@ def read_table(path, text_column="text", label_column="label", group_column="", 
     Raises:
         TableError: the file cannot be read as such a table, or no row of it is usable.
     """
-    path = Path(path)
     wanted = [text_column, label_column] + ([group_column] if group_column else [])
-    table = Table(str(path) if str(path).isprintable() else repr(str(path)))
-    try:
-        if path.is_dir():
-            raise TableError(f"{table.path} is a directory; name the file in it")
-        for line, cells in _rows(path, table.path, wanted, list(column_names)):
+    table = Table(_shown_path(path))
+    for line, cells, _ in stream_rows(Path(path), wanted, column_names):    # a Path: a table to train on is a file
+        if cells is not None:
             _add(table, line, cells, text_column, label_column, group_column)
-    except FileNotFoundError as error:
-        raise TableError(f"{table.path}: no such file") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise TableError(f"{table.path}: cannot be read after about line {table.read + 1:,}: {error}; "
-                         "is it gzipped, and whole?") from error
-    except OSError as error:
-        raise TableError(f"{table.path}: {error.strerror or error}") from error
     if table.read == 0:
         raise TableError(f"{table.path} has no rows" + ("" if column_names else " below its header line"))
     if not table.texts:
@@ -109,7 +101,7 @@ def read_table(path, text_column="text", label_column="label", group_column="", 
 
 def _add(table, line, cells, text_column, label_column, group_column):
     table.read += 1
-    text, label = _cell(cells.get(text_column)), _cell(cells.get(label_column))
+    text, label = cell_text(cells.get(text_column)), cell_text(cells.get(label_column))
     if not cells:
         table.dropped["empty"] += 1
     elif not text:
@@ -121,10 +113,10 @@ def _add(table, line, cells, text_column, label_column, group_column):
         table.labels.append(unicodedata.normalize("NFC", label))    # two ways to write "ä" are one label
         table.lines.append(line)
         if group_column:    # no value: a group of its own, with a blank before it that no value of the file has
-            table.groups.append(_cell(cells.get(group_column)) or f" line {line}")
+            table.groups.append(cell_text(cells.get(group_column)) or f" line {line}")
 
 
-def _cell(value):
+def cell_text(value):
     """The text of a cell, '' for none; JSON's 1, 1.0 and "1" are one label."""
     if value is None or value != value:     # null, and the NaN that pandas and numpy write for it
         return ""
@@ -134,19 +126,63 @@ def _cell(value):
     return text if text.isascii() and "\0" not in text else NO_CHARACTER.sub("\ufffd", text)
 
 
-def _rows(path, shown_path, wanted, column_names):
-    """(line, {column: value}) of every row, with all wanted columns among the file's; {} for an empty row."""
-    packed = path.suffix.lower() == ".gz"
-    suffix = (Path(path.stem) if packed else path).suffix.lower()
-    opener = gzip.open if packed else open
-    with opener(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        if suffix in JSON_LINES:
-            yield from _json_rows(shown_path, file, wanted)
-        elif suffix in DELIMITERS:
-            yield from _delimited_rows(shown_path, file, wanted, column_names, DELIMITERS[suffix])
-        else:
-            known = ", ".join((*DELIMITERS, *JSON_LINES))
-            raise TableError(f"{shown_path}: the ending says no known format; known are {known}, each also with .gz")
+def stream_rows(path, wanted, column_names=()):
+    """(line, {column: value}, original) of every row, one at a time, with all wanted columns among the file's.
+
+    An original is what stands in the file: the list of a delimited row's cells, which may be fewer than the columns, or
+    the text of a JSON object. The first row of a delimited file is its header, (line, None, names as they stand there).
+    An empty row has no values, {}.
+
+    Args:
+        path: a file, or STANDARD_INPUT.
+
+    Raises:
+        TableError: the file cannot be read as such a table, the rows above the fault having been given.
+    """
+    shown_path, line = _shown_path(path), 0
+    try:
+        if os.path.isdir(path):
+            raise TableError(f"{shown_path} is a directory; name the file in it")
+        file = 0 if path == STANDARD_INPUT else path        # 0 is standard input's number
+        with _opener(path)(file, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            delimiter = delimiter_of(path)
+            rows = _json_rows(shown_path, lines, wanted) if delimiter is None \
+                else _delimited_rows(shown_path, lines, wanted, list(column_names), delimiter)
+            for row in rows:
+                line = row[0]
+                yield row
+    except FileNotFoundError as error:
+        raise TableError(f"{shown_path}: no such file") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TableError(f"{shown_path}: cannot be read after about line {line + 1:,}: {error}; "
+                         "is it gzipped, and whole?") from error
+    except OSError as error:
+        raise TableError(f"{shown_path}: {error.strerror or error}") from error
+
+
+def delimiter_of(path):
+    """What stands between the cells of a table, by the ending of its name; None for JSON lines.
+
+    Raises:
+        TableError: the ending says no known format.
+    """
+    if path == STANDARD_INPUT:
+        return DELIMITERS[".csv"]
+    suffix = Path(Path(path).stem if _opener(path) is gzip.open else path).suffix.lower()
+    if suffix not in (*DELIMITERS, *JSON_LINES):
+        known = ", ".join((*DELIMITERS, *JSON_LINES))
+        raise TableError(f"{_shown_path(path)}: the ending says no known format; known are {known}, each also with .gz")
+    return DELIMITERS.get(suffix)
+
+
+def _opener(path):
+    return gzip.open if Path(path).suffix.lower() == ".gz" else open
+
+
+def _shown_path(path):
+    if path == STANDARD_INPUT:
+        return "standard input"
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def _lines(path, file, row):
@@ -187,11 +223,12 @@ def _delimited_rows(path, file, wanted, column_names, delimiter):
                 columns = [name.strip() for name in cells]
                 if columns:     # else empty lines above the header
                     _require_columns(path, columns, wanted, has_header=not column_names)
+                    yield line, None, cells
             elif len(cells) > len(columns):
                 raise TableError(f"{path}, line {line}: {len(cells)} columns instead of {len(columns)}; "
                                  f"put texts that hold a {'tab' if delimiter != ',' else 'comma'} in double quotes")
             else:
-                yield line, dict(zip(columns, cells))
+                yield line, dict(zip(columns, cells)), cells
     except csv.Error as error:      # with strict=True; without it an open quote would swallow the rows behind it
         raise TableError(f"{path}, line {row.begins}: the row that begins here leaves a double quote open, or goes on "
                          "behind a closing one; write quotes within a quoted text twice") from error
@@ -219,7 +256,7 @@ def _json_rows(path, file, wanted):
                                  "not a text")
         columns = columns or dict.fromkeys(cells)       # what a message lists are those of the first row
         columns.update((column, None) for column in wanted if column in cells)
-        yield line, cells
+        yield line, cells, text.strip() or "{}"
     if not columns:
         raise TableError(f"{path} is empty")
     _require_columns(path, list(columns), wanted)
