@@ -1136,6 +1136,8 @@ def train(settings, arguments, command=""):
         raise RunError(f"epoch {run.progress.epoch}: {error}; {rows_told(run, error.rows)}; {what_is_kept(run)}") \
             from None
     except (OSError, SafetensorError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
         raise RunError(f"{run.folder} cannot be written: {disk_problem(error)}; {what_is_kept(run)}") from None
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
@@ -1247,4 +1249,10 @@ def main(arguments):
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")       # a label that the terminal cannot show is no error
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:     # whoever read the screen has gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)

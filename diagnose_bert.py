@@ -11,6 +11,7 @@ files are not changed. Constants of the doctor stand before the script's path; w
 Exit status: 0 no error found, 1 at least one error found, 2 the examination could not be done.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -115,4 +116,10 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:     # `| head` has seen enough; the report is written all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)

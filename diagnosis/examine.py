@@ -48,8 +48,8 @@ def examine(script, arguments, report_dir, time_limit):
     if reason:
         judgement = nothing_judged(judgement, reason)
     record.seconds = time.monotonic() - began
-    print(report.screen(record, judgement, report_dir, reason))
     report.write(record, judgement, report_dir, reason)
+    print(report.screen(record, judgement, report_dir, reason), flush=True)
     errors = any(finding.level == "error" for finding in judgement.findings)
     return 2 if reason else int(errors)
 

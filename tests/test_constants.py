@@ -1,6 +1,10 @@
 """Constants at the top of a script are read from its source and overridden by their own names."""
 
+import subprocess
+import sys
+
 import pytest
+from conftest import ROOT
 
 from diagnosis.constants import ConstantError, help_text, override, read_constants
 
@@ -124,3 +128,13 @@ def test_help_lists_every_constant_once_aligned_by_group(script, constants):
     assert set(rows) == {one.name for one in constants}
     assert rows["LEARNING_RATE"].split()[1] == "5e-05"
     assert rows["LEARNING_RATE"].index("peak") == rows["DATA_FILE"].index("comma")
+
+
+@pytest.mark.parametrize("command", [["diagnose_bert.py", "--list"], ["diagnose_bert.py", "--help"],
+                                     ["BERT_main_aggressive.py", "--help"]], ids=" ".join)
+def test_a_reader_that_leaves_early_gets_no_traceback(command):
+    process = subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=60) == 141 and errors == ""

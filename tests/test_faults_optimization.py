@@ -693,6 +693,17 @@ def test_a_hand_written_likelihood_without_its_minus_is_found_and_nll_on_probabi
     passes("loss-sign", record)
 
 
+def test_a_hand_written_loss_that_falls_while_the_cross_entropy_climbs_is_maximised():
+    record = run(losses=lambda step: -0.3 - 0.2 * step)
+    for batch in record.batches:
+        batch.loss_function = batch.loss_sign = None
+        batch.logits = [[0.1 - 0.4 * batch.step * (label == column) for column in range(4)] for label in batch.labels]
+    finding("loss-sign", record)
+    for batch in record.batches:        # the same fall, with the true class ever surer: a loss with a negative part
+        batch.logits = [[0.1 + 0.4 * batch.step * (label == column) for column in range(4)] for label in batch.labels]
+    passes("loss-sign", record)
+
+
 # ---- precision
 
 

@@ -9,7 +9,8 @@ How it shows
 
 How it is found
     The sign with which the tensor given to backward depends on what the loss function returned, and the optimizer's
-    maximize. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels, negated.
+    maximize. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels, negated;
+    or it falls while that cross-entropy climbs (a focal loss without its minus).
 
 Wrong
     for batch in loader:
@@ -42,6 +43,7 @@ CAUSED_BY = ()
 
 MOSTLY = 0.5
 PAIRS = 6       # of hand-written loss and cross-entropy that must agree
+CLIMBED = 1.5   # times the loss of guessing
 EXACT = 0.05    # scatter of their quotient (smoothing, class weights and accumulation keep it near a constant)
 
 
@@ -53,7 +55,7 @@ def check(record):
     climbing = [group for _, group in course.trained_groups(record) if group.maximize]
     negated = course.share(sign < 0 for sign in signs) > MOSTLY
     if not signs:
-        negated = negative_of_cross_entropy(training)
+        negated = negative_of_cross_entropy(training) or falls_against_the_labels(training)
     if negated == bool(climbing):       # neither, or both: a maximized negative is a minimized loss
         return None
     trend = course.trend(record)
@@ -80,6 +82,18 @@ def negative_of_cross_entropy(training):
     if len(quotients) < PAIRS or max(quotients) >= 0:
         return False
     return statistics.pstdev(quotients) < EXACT * abs(statistics.fmean(quotients))
+
+
+def falls_against_the_labels(training):
+    """A hand-written loss falls, while the cross-entropy of the same logits and labels climbs far above guessing."""
+    known = [(batch.loss, entropy) for batch in training if batch.loss is not None and math.isfinite(batch.loss)
+             and batch.loss_function is None and (entropy := cross_entropy(batch)) is not None]
+    if len(known) < PAIRS:
+        return False
+    part = len(known) // 3
+    (loss, entropy), (last_loss, last_entropy) = (map(statistics.fmean, zip(*some))
+                                                  for some in (known[:part], known[-part:]))
+    return last_loss < loss and last_entropy > CLIMBED * max(entropy, math.log(training[0].outputs or 2))
 
 
 def cross_entropy(batch):
