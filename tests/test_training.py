@@ -374,6 +374,16 @@ def test_importing_the_script_prints_nothing_and_writes_nothing(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "") and not list(tmp_path.iterdir())
 
 
+def test_names_from_the_data_never_become_paths(train, tmp_path):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    labels = {"Positive": "../../outside", "Negative": "/tmp/absolute", "Neutral": "a\\b", "Irrelevant": "con"}
+    table = write_csv(folder / "posts.csv", [(text, labels[label]) for text, label in posts(80)])
+    assert train(TRAIN_PATH=table, OUTPUT_DIR=folder / "run", ENSEMBLE=1)[0] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"inside"}
+    assert {path.name for path in folder.iterdir()} == {"posts.csv", "run"}
+
+
 def test_the_documented_hyperparameters_are_the_defaults():
     wanted = {"BATCH_SIZE": 32, "LEARNING_RATE": 5e-5, "FREEZE_STRATEGY": "none", "ENABLE_FP16": True, "HEAD": "batchnorm",
               "NUM_EPOCHS": 5, "WARMUP_RATIO": 0.1, "WEIGHT_DECAY": 0.01, "MAX_GRAD_NORM": 1.0, "DROPOUT": 0.3,
