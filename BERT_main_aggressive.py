@@ -4,6 +4,7 @@
     python BERT_main_aggressive.py --TRAIN_PATH=posts.csv           your own table; data/README.md says which formats
     python BERT_main_aggressive.py --FREEZE_STRATEGY=half           any constant below, by its name
     python BERT_main_aggressive.py --help                           all of them
+    python BERT_main_aggressive.py --RESUME=True                    go on with a run that was interrupted
 
 Edit the constants or give them on the command line. The run ends with its scores beside those of guessing and of a
 linear model, and leaves the best model, its figures and the constants used in a folder below runs/.
@@ -90,8 +91,8 @@ CLASS_WEIGHTS = False               # weigh each class in the loss by the invers
 ENABLE_FP16 = True                  # mixed precision on CUDA; elsewhere it has no effect
 EARLY_STOPPING_PATIENCE = 3         # stop after so many epochs without a better macro-F1; 0: never
 SEED = 42                           # of the split, the order, the head's first weights and the dropout
-DETERMINISTIC = False               # on CUDA the same figures bit for bit each time, somewhat slower; a CPU gives them
-                                    # anyway
+DETERMINISTIC = False               # on CUDA the same figures bit for bit each time, at some cost in speed; a CPU gives
+                                    # them anyway
 
 # further options, all of them off
 LAYER_LR_DECAY = 1.0                # each lower layer's rate is the one above it times this; 0.95 in Sun et al. 2019
@@ -101,7 +102,7 @@ AUGMENT = ""                        # ways to change training texts, commas betw
 AUGMENT_SHARE = 0.5                 # share of the training texts that are changed, drawn afresh in each epoch
 SYNONYMS_PATH = "data/synonyms.txt" # for AUGMENT=synonyms: lines of words that can stand for one another
 ENSEMBLE = 0                        # average the probabilities of so many best epochs, and the weights of so many last
-RUN_TRIALS = False                  # instead of one run the TRIALS below, one after another, and a table of them
+RUN_TRIALS = False                  # instead of one run those in this script's list TRIALS, and a table of them
 TRIALS = [                          # constants that each trial changes; the first one changes none
     "",
     "LEARNING_RATE=1e-4",
