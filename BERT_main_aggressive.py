@@ -133,6 +133,8 @@ class RunError(Exception):
 HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
 MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its factor each time
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
+WORD = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]{2,}"     # scikit-learn's, but texts without
+                        # blanks between their words (Chinese, Japanese) are cut into characters
 SHOWN_CLASSES = 30      # with more of them the scores by class stand in files only
 
 
@@ -269,7 +271,7 @@ class Baseline:
 def measure_baseline(training, validation, names, training_labels, validation_labels):
     """Guessing, and a linear model over TF-IDF, both fitted on the training rows."""
     shares = numpy.bincount(training_labels, minlength=len(names)) / len(training_labels)
-    vectors = TfidfVectorizer()
+    vectors = TfidfVectorizer(token_pattern=WORD)
     try:
         with warnings.catch_warnings():     # many classes beside few rows are no news here
             warnings.simplefilter("ignore", UserWarning)

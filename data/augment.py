@@ -16,6 +16,7 @@ from data.tables import TableError
 
 WORDS_CHANGED = 0.1
 WORD = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)      # a word between its punctuation
+NO_BLANKS = re.compile("[\u3040-\u30ff\u3400-\u9fff]")  # Chinese and Japanese: a character is taken for a word
 
 
 def augmented(texts, ways, share, synonyms, seed, epoch):
@@ -46,21 +47,27 @@ def read_synonyms(path):
     return {word: others for word, others in synonyms.items() if others}
 
 
+def words_of(text):
+    """(words, what stands between them)."""
+    return (list(text), "") if NO_BLANKS.search(text) else (text.split(), " ")
+
+
 def reverse(text, chance, synonyms):
-    return " ".join(reversed(text.split()))
+    words, between = words_of(text)
+    return between.join(reversed(words))
 
 
 def delete(text, chance, synonyms):
-    words = text.split()
-    return " ".join([word for word in words if chance.random() >= WORDS_CHANGED] or [chance.choice(words)])
+    words, between = words_of(text)
+    return between.join([word for word in words if chance.random() >= WORDS_CHANGED]).strip() or text
 
 
 def swap(text, chance, synonyms):
-    words = text.split()
+    words, between = words_of(text)
     for _ in range(_count(words) if len(words) > 1 else 0):
         one, other = chance.sample(range(len(words)), 2)
         words[one], words[other] = words[other], words[one]
-    return " ".join(words)
+    return between.join(words)
 
 
 def replace_by_synonyms(text, chance, synonyms):

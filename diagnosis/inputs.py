@@ -31,7 +31,7 @@ def fill_splits(seen):
         record.training = seen.attempt(examples.describe_split, training, ways, pad_of) or \
             seen.attempt(examples.describe_split, training, None, pad_of) or Split()
     of_role = lambda role: [one for one in seen.samples if one[0].role == role]
-    observed(record.training, of_role("training"))
+    observed(record.training, of_role("training"), record.several_texts)
     record.training.order_labels = [label for _, _, labels in of_role("training") for label in labels][:LABELS]
     chosen = examples.choose_validation(seen.loaders.values(), training)
     if chosen is None and seen.trainer is not None and getattr(seen.trainer, "eval_dataset", None) is not None:
@@ -46,15 +46,18 @@ def fill_splits(seen):
     if record.validation is None and passes:
         record.validation = Split()
     if record.validation is not None:
-        observed(record.validation, passes)
+        observed(record.validation, passes, record.several_texts)
         record.validation.order_labels = [label for _, _, labels in passes for label in labels][:LABELS]
     labels = record.training.labels or record.training.order_labels
     ignored = {-100} if any(one.ignored for one in record.batches) else set()
     record.classes = len(set(labels) - ignored) or None
 
 
-def observed(split, passes):
+def observed(split, passes, several_texts=False):
     """Where no data set could be read: the rows of the passes that were seen, each row once."""
+    if several_texts:
+        split.examples = []
+        return
     if split.examples:
         return
     found, seen_rows = [], set()

@@ -92,7 +92,7 @@ class Passes:
     def encoder_called(self, module, args, kwargs):
         """What reaches the encoder (or, where there is none, the outermost module)."""
         now = self.open
-        if now is None or now.encoder_seen:
+        if now is None or now.encoder_seen and module is not self.encoder:
             return
         given = dict(kwargs)
         try:
@@ -108,6 +108,10 @@ class Passes:
         ids = next((leaf for name, leaf in whole if name in ("input_ids", "ids", "tokens")), None)
         if ids is None:
             ids = next((leaf for name, leaf in whole if "mask" not in name and "type" not in name), None)
+        if now.encoder_seen:        # again in the same pass: pairs of texts, or parts of one, where the ids are others
+            if ids is not None and now.ids is not None and not torch.equal(ids, now.ids):
+                self.record.several_texts = True
+            return
         mask = next((leaf for path, leaf in found if "mask" in nested.key_of(path)), None)
         if mask is None and ids is not None and module is not self.encoder:
             mask = next((leaf for _, leaf in found if leaf is not ids and leaf.shape == ids.shape

@@ -257,6 +257,8 @@ class Record:
     seconds: float = 0.0
     crash: Crash | None = None
     classes: int | None = None          # distinct training labels
+    several_texts: bool = False         # the encoder reads more than one text of each row (pairs, parts of a document):
+                                        # one of them alone is no example, and none are kept
     backwards: int = 0                  # backward calls in all
     optimizer_steps: int = 0            # optimizer steps in all, skipped ones not counted
     scaler_used: bool = False

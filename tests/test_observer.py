@@ -141,6 +141,27 @@ def test_a_schedule_stepped_once_per_epoch_is_seen_with_its_line_and_its_factors
     assert max(one.change for one in record.parameters) < 1e-3
 
 
+@pytest.mark.parametrize("second, several", [("ids", False), ("ids.flip(0)", True)])
+def test_one_of_two_texts_of_a_row_is_no_example(observe, second, several):
+    record = observe(SETUP, TRANSFORMERS, f"""
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tower, self.head = BertModel(config), nn.Linear(32, 3)
+        def forward(self, one, other):
+            return self.head(torch.cat([self.tower(one).pooler_output, self.tower(other).pooler_output], 1))
+    train = DataLoader(TensorDataset(ids, {second}, labels), batch_size=4, shuffle=True)
+    model = Pair()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for epoch in range(3):
+        for a, b, y in train:
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(a, b), y).backward()
+            optimizer.step()
+    """)
+    assert record.several_texts == several and bool(record.training.examples) != several and record.training.labels
+
+
 def test_the_trainer_of_transformers_is_seen(observe, tmp_path):
     pytest.importorskip("accelerate")
     record = observe(SETUP, TRANSFORMERS, """

@@ -67,6 +67,12 @@ def test_reversal_deletion_swap_and_synonyms_do_what_their_names_say():
     assert seen == {TEXT.replace("great,", "superb,"), TEXT.replace("fast", "quick")}
 
 
+def test_texts_without_blanks_are_changed_by_characters():
+    assert CHANGES["reverse"]("手机很好", random.Random(0), {}) == "好很机手"
+    assert sorted(CHANGES["swap"]("手机很好", random.Random(0), {})) == sorted("手机很好")
+    assert min(len(CHANGES["delete"]("手机很好用" * 10, random.Random(seed), {})) for seed in range(20)) < 48
+
+
 @pytest.mark.parametrize("way", CHANGES)
 @pytest.mark.parametrize("text", ["word", "😀", "...", "two words", "日本語のテキスト"])
 def test_no_text_is_emptied(way, text):

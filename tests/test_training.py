@@ -14,6 +14,7 @@ from transformers import BertConfig, BertModel
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from data.batches import Encoded, LikeLengthBatches, padded
+from data.tables import Table
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CPU = script.Precision(torch.device("cpu"), None, "fp32")
@@ -205,6 +206,16 @@ def test_validation_gives_the_logits_in_the_order_of_the_rows():
 
 
 # What figures mean
+
+def test_the_linear_baseline_sees_the_words_of_chinese_too():
+    texts = [f"这个{thing}{word}，第{number}次" for number, (thing, word) in enumerate(
+        [(thing, word) for thing in ("手机", "电脑", "耳机", "相机") for word in ("很好用", "坏掉了")] * 5)]
+    labels = numpy.array([0, 1] * 20)
+    table = Table("chinese.csv", texts, [str(label) for label in labels], [], list(range(40)))
+    training, validation = table.rows(range(30)), table.rows(range(30, 40))
+    baseline = script.measure_baseline(training, validation, ["0", "1"], labels[:30], labels[30:])
+    assert baseline.linear_accuracy == 1.0
+
 
 def test_figures_are_judged_against_the_measured_baseline_and_not_against_ln_4():
     baseline = script.Baseline(loss=0.69, accuracy=0.5, largest_class="a", linear_accuracy=0.6, linear_macro_f1=0.6)
