@@ -2,7 +2,7 @@
 
     python tests/faults/suite.py                       all scripts, one after another
     python tests/faults/suite.py --only 'faulty/mask*' --jobs 2
-    python tests/faults/suite.py --folder path/to/other/scripts
+    python tests/faults/suite.py --folder tests/faults/unseen_2      scripts by authors who had not seen the checks
     python tests/faults/suite.py --seed 7              the scripts with another number in their manual_seed()
 
 right: the first finding is one of the expected ones (for a healthy script: no error), and the exit status too;
