@@ -1105,14 +1105,17 @@ def train_epochs(run):
     loader, validation_loader = run.loaders
     with Interruption() as interruption:
         try:
-            while not progress.finished:
+            first, last = progress.epoch, settings.NUM_EPOCHS
+            for epoch in range(first, last + 1):
+                if progress.finished:
+                    break
                 progress.tally = progress.tally or new_tally(run.precision.device)
-                loader.batch_sampler.epoch, loader.batch_sampler.skipped = progress.epoch, progress.tally.batches
+                loader.batch_sampler.epoch, loader.batch_sampler.skipped = epoch, progress.tally.batches
                 augment_training(run)
                 seen = train_epoch(
                     run.model, loader, run.optimizer, run.schedule, run.scaler, run.precision, run.loss_weights,
                     settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
-                    f"epoch {progress.epoch}/{settings.NUM_EPOCHS}", progress.tally,
+                    f"epoch {epoch}/{last}", progress.tally,
                     lambda watch: after_step(run, interruption, watch), settings.LABEL_SMOOTHING)
                 finish_epoch(run, seen, *evaluate(run.model, validation_loader, run.precision, interruption.check))
         except Interrupted:

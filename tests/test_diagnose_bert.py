@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import posts, write_csv
 
 import diagnose_bert
 from diagnosis import examine
@@ -53,6 +54,18 @@ def examined(folder, source, *arguments, **limits):
     (folder / "train.py").write_text(source)
     done = run(folder, *(f"--{name}={value}" for name, value in limits.items()), "train.py", *arguments)
     return done, json.loads((folder / "runs/diagnosis/report.json").read_text())
+
+
+def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_encoder):
+    table = write_csv(tmp_path / "posts.csv", posts(800))
+    done = run(tmp_path, f"--MODEL_NAME={tiny_encoder}", f"--TRAIN_PATH={table}", "--MAX_LENGTH=32", "--NUM_EPOCHS=4",
+               timeout=300)
+    report = json.loads((tmp_path / "runs/diagnosis/report.json").read_text())
+    assert done.returncode == 0
+    assert {one["name"] for one in report["findings"]} <= {"encoder-random", "leakage"}     # both are true here
+    assert not [one for one in report["not_checked"] if "planned" in one["reason"] or "plan is" in one["reason"]]
+    assert "4 epochs, 23 batches each, 92 optimizer steps" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"posts.csv", "runs"}
 
 
 def log(folder):
