@@ -148,9 +148,11 @@ def read_settings(arguments):
         if getattr(settings, name) not in known:
             raise SettingError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(known)}")
     for name, low, high in (
-            ("BATCH_SIZE", 2 if settings.HEAD == "batchnorm" else 1, math.inf), ("GRADIENT_ACCUMULATION_STEPS", 1, math.inf),
+            ("BATCH_SIZE", 2 if settings.HEAD == "batchnorm" else 1, math.inf),
+            ("GRADIENT_ACCUMULATION_STEPS", 1, math.inf),
             ("NUM_EPOCHS", 1, math.inf), ("MAX_LENGTH", 3, math.inf), ("MAX_TRAIN_ROWS", 0, math.inf),
-            ("EARLY_STOPPING_PATIENCE", 0, math.inf), ("LEARNING_RATE", 0, 1), ("WARMUP_RATIO", 0, 1), ("DROPOUT", 0, 0.99),
+            ("EARLY_STOPPING_PATIENCE", 0, math.inf), ("LEARNING_RATE", 0, 1), ("WARMUP_RATIO", 0, 1),
+            ("DROPOUT", 0, 0.99),
             ("WEIGHT_DECAY", 0, math.inf), ("MAX_GRAD_NORM", 0, math.inf), ("SEED", 0, 2**32 - 1),
             ("VALIDATION_SHARE", 0.01, 0.5), ("POOL_BATCHES", 1, math.inf), ("SAVE_EVERY", 0, math.inf),
             ("LAYER_LR_DECAY", 0, 1), ("HEAD_LEARNING_RATE", 0, 1), ("LABEL_SMOOTHING", 0, 0.99),
@@ -635,7 +637,8 @@ def say_summary(best, epochs, baseline, rows, encoder_name, warning):
     print(f"{'':<11}{'':<32}{'accuracy':>9}{'macro-F1':>10}")
     print(f"{'':<11}{'this model':<32}{best['val_acc']:>9.3f}{best['val_macro_f1']:>10.3f}   "
           f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){inflated}")
-    print(f"{'':<11}{'LinearSVC over TF-IDF':<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}{inflated}")
+    print(f"{'':<11}{'LinearSVC over TF-IDF':<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}"
+          f"{inflated}")
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
 
 
@@ -906,8 +909,8 @@ def memory_advice(error, settings):
     size = next((size for size in range(batch // 2, fewest - 1, -1) if batch % size == 0), None)
     advice = "a smaller MAX_LENGTH needs less memory"
     if size:
-        advice = f"BATCH_SIZE={size} with GRADIENT_ACCUMULATION_STEPS={accumulation * batch // size} makes steps of as " \
-                 "many rows with less memory"
+        advice = f"BATCH_SIZE={size} with GRADIENT_ACCUMULATION_STEPS={accumulation * batch // size} makes steps of " \
+                 "as many rows with less memory"
     said = " ".join(str(error).split()) or "the system gave no more memory"
     asked = ". ".join(re.sub(r"^\[.*?\] ", "", said).split(". ")[:3])
     return f"out of memory: {asked.rstrip('.')}. {advice}"
