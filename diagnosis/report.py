@@ -8,7 +8,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
-from diagnosis import pictures, tables
+from diagnosis import course, pictures, tables
 from diagnosis.faults import catalogue
 from diagnosis.judge import learnable
 from diagnosis.tables import place, readable
@@ -52,7 +52,14 @@ def consequence(record, finding):
     effect = catalogue()[finding.name].EFFECT
     if effect == "misleads":
         return "its figures mislead"
-    return "does not learn" if finding.level == "error" and effect == "stops" else "learns less than it could"
+    stops = finding.level == "error" and effect == "stops" and not has_learned(record)
+    return "does not learn" if stops else "learns less than it could"
+
+
+def has_learned(record):
+    """The loss seen is far below that of guessing, whatever will stop the run later."""
+    trend, guess = course.trend(record), course.guessing_loss(record)
+    return trend is not None and guess is not None and trend.last < 0.5 * guess
 
 
 def under_their_causes(findings):

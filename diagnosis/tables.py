@@ -45,10 +45,17 @@ def place(site):
     return f"{site.file}:{site.line}" if site else ""
 
 
+# Figures of the controls whose names say too little to somebody who reads them for the first time; in their order.
+SPELLED = {"permuted_accuracy": "with labels shuffled", "permuted_spread": "its standard deviation",
+           "paired_loss": "loss with each text's own label", "mismatched_loss": "with labels swapped",
+           "mismatched_spread": "its standard deviation", "spreads_below": "standard deviations below that",
+           "majority": "always the largest class", "guess_loss": "loss of guessing"}
+
+
 def readable(value):
     """One measured value as short text: long lists are summed up, names lose their underscores."""
     if isinstance(value, dict):
-        return ", ".join(f"{str(name).replace('_', ' ')} {readable(one)}" for name, one in value.items())
+        return ", ".join(f"{SPELLED.get(name, str(name).replace('_', ' '))} {readable(one)}" for name, one in value.items())
     if not isinstance(value, (list, tuple)):
         return number(value)
     flat = not any(isinstance(one, (list, tuple, dict)) for one in value)
