@@ -32,6 +32,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -433,7 +434,7 @@ def _require(value, what, known):
 
 # Scoring a table
 
-def score_table(model, path, output, text_column="text", column_names=(), batch_size=64):
+def score_table(model, path, output, text_column="text", column_names=(), batch_size=64, signals=()):
     """Write a table with the predictions as further columns to an open text file; (rows with text, rows).
 
     Raises:
@@ -455,7 +456,7 @@ def score_table(model, path, output, text_column="text", column_names=(), batch_
     scored = total = 0
     with tqdm(unit=" rows", disable=None) as bar:
         for texts, originals in chunks(rows, text_column):
-            results = predict_rows(model, texts, batch_size, bar)
+            results = predict_rows(model, texts, batch_size, bar, signals)
             for row, original in enumerate(originals):
                 write(original, results.get(row, [None] * len(names)))
             output.flush()
@@ -512,13 +513,19 @@ def chunks(rows, text_column):
         yield texts, originals
 
 
-def predict_rows(model, texts, batch_size, bar):
-    """{row: [label, its probability, each class's probability]} of the rows that have a text."""
+def predict_rows(model, texts, batch_size, bar, signals):
+    """{row: [label, its probability, each class's probability]} of the rows that have a text.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was noted in signals.
+    """
     device = next(model.parameters()).device
     order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
     bar.update(len(texts) - len(order))
     results = {}
     for start in range(0, len(order), batch_size):      # batch by batch, or the bar would stand still for minutes
+        if signals:
+            raise KeyboardInterrupt
         rows = order[start:start + batch_size]
         with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
             labels, probabilities = model.predict([texts[row] for row in rows], batch_size)
@@ -553,6 +560,13 @@ def main(arguments):
     settings = read_arguments(arguments)
     from data.tables import TableError
     sys.stdout.reconfigure(encoding="utf-8", newline="")        # whatever the locale
+    signals = []
+
+    def interrupt(number, frame):       # noted too: Python ignores what is raised in some callbacks
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         model = BertSentimentClassifier.from_pretrained(settings.folder)
         if model.tokenizer is None:
@@ -560,7 +574,7 @@ def main(arguments):
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         began = time.perf_counter()
         scored, total = score_table(model, settings.table, sys.stdout, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
-                                    settings.BATCH_SIZE)
+                                    settings.BATCH_SIZE, signals)
     except (EncoderError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -95,9 +95,10 @@ def observe(script, arguments, log, time_limit):
                                  start_new_session=True, env=os.environ | {MARK: mark})
         reader = threading.Thread(target=keep_output, args=(child.stdout, log), daemon=True)
         reader.start()
-        handlers = raise_on_signals()
+        signals = []
+        handlers = note_signals(signals)
         try:
-            in_time = wait(child, written, Path(script).name, time_limit)
+            in_time = wait(child, written, Path(script).name, time_limit, signals)
         finally:
             kill_all(child, mark)
             reader.join(timeout=5)
@@ -106,22 +107,29 @@ def observe(script, arguments, log, time_limit):
         return read_record(written, child.returncode, in_time)
 
 
-def raise_on_signals():
-    """Let a signal that ends this process pass through the `finally` that ends the script; returns the old handlers."""
-    def leave(number, frame):
-        sys.exit(128 + number)
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+def note_signals(signals):
+    """Note the signals that end this process, for wait(); returns the old handlers.
+
+    Raised where they arrive, they could be lost: Python ignores what is raised in some callbacks.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.signal(number, leave) for number in numbers}
+    return {number: signal.signal(number, lambda number, frame: signals.append(number)) for number in numbers}
 
 
-def wait(child, written, name, time_limit):
-    """Wait until the script's process ends, and tell the user how far it is; False where the time ran out."""
+def wait(child, written, name, time_limit, signals):
+    """Wait until the script's process ends, and tell the user how far it is; False where the time ran out.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: a signal was noted.
+    """
     began = time.monotonic()
     shows, shown, heartbeat, steps = sys.stderr.isatty(), None, None, 0
     while child.poll() is None and time.monotonic() - began < time_limit:
         time.sleep(POLL)
+        if signals:
+            raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
         seconds = int(time.monotonic() - began)
         if not shows or seconds == shown:
             continue
