@@ -14,6 +14,7 @@ Does it not learn? `python diagnose_bert.py` takes the same constants and names 
 """
 
 import dataclasses
+import datetime
 import hashlib
 import json
 import math
@@ -26,13 +27,18 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+
+if os.environ.get("RANK", "0") != "0":      # of several processes the first draws the bars; read when tqdm is imported
+    os.environ["TQDM_DISABLE"] = "1"
 
 import numpy
 import sklearn
@@ -53,7 +59,7 @@ from tqdm.auto import tqdm
 from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, find_encoder,
                                    flush_to_disk, load_encoder)
 from data.augment import CHANGES, augmented, read_synonyms
-from data.batches import LikeLengthBatches, encode, padded
+from data.batches import BottomStates, LikeLengthBatches, encode, padded
 from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
                          split_table)
 from diagnosis.constants import ConstantError, help_text, override, read_constants
@@ -77,6 +83,8 @@ FREEZE_STRATEGY = "none"            # none, embed (embeddings), half (and half t
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
 MAX_LENGTH = 128                    # tokens kept of a text
+CACHE_FROZEN_LAYERS = True          # with half and full: run the frozen layers once for each text and keep what they give,
+                                    # their dropout off; faster from the second epoch on
 
 # training
 BATCH_SIZE = 32                     # texts per forward pass
@@ -132,10 +140,103 @@ class RunError(Exception):
 # These change nothing of what is learned: a run may be resumed with others. A moved table is known by its contents.
 HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
 MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its factor each time
+LATE = 8                # flags on their way from the device, two a step, before the oldest is looked at
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
+CACHE_MEMORY = 0.25     # share of the machine's memory that CACHE_FROZEN_LAYERS may take; beyond it the disk does, in fp16
 WORD = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]{2,}"     # scikit-learn's, but texts without
                         # blanks between their words (Chinese, Japanese) are cut into characters
 SHOWN_CLASSES = 30      # with more of them the scores by class stand in files only
+
+
+# Several processes, as torchrun starts them
+
+@dataclass
+class Team:
+    """This process's place among those that train one model together; alone it is the first of one."""
+    rank: int = 0
+    size: int = 1
+    hosts: object = None        # a group for what the hosts tell each other, beside the devices' own
+
+
+ALONE = Team()
+
+
+def join_team():
+    """Join those that torchrun started with this process; the first of them alone speaks and writes files."""
+    if not {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys() or os.environ["WORLD_SIZE"] == "1":
+        return ALONE
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # The first waits for nobody while it writes; the others may have to wait for it.
+    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo",
+                                         timeout=datetime.timedelta(hours=1))
+    if rank:
+        sys.stdout = open(os.devnull, "w")
+    return Team(rank, size, torch.distributed.new_group(backend="gloo"))
+
+
+def leave_team(team):
+    if team.size > 1:
+        torch.distributed.destroy_process_group()
+
+
+def with_team(model, team):
+    """The model to train: itself, or torch's DistributedDataParallel around it."""
+    if team.size == 1:
+        return model
+    return nn.parallel.DistributedDataParallel(model)     # device_ids would move the lengths to the device too
+
+
+def unwrapped(model):
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def all_agree(team, number):
+    """The highest of the processes' numbers."""
+    if team.size == 1:
+        return number
+    highest = torch.tensor(number)
+    torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX, group=team.hosts)
+    return int(highest)
+
+
+def add_up(team, numbers):
+    """The sums of the processes' numbers, each the same whatever process asks."""
+    if team.size == 1:
+        return numbers
+    total = torch.tensor(numbers, dtype=torch.float64)
+    torch.distributed.all_reduce(total, group=team.hosts)
+    return total.tolist()
+
+
+def from_all(team, value):
+    """The values that the processes have, as a list."""
+    values = [value] * team.size
+    if team.size > 1:
+        torch.distributed.all_gather_object(values, value, group=team.hosts)
+    return values
+
+
+def gathered(team, tensors):
+    """The tensors on the CPU, those of all processes one after the other; None: this process has none."""
+    values = from_all(team, [None if one is None else one.cpu() for one in tensors])
+    return [torch.cat([one for one in several if one is not None]) for several in zip(*values)]
+
+
+def share_statistics(model, team):
+    """BatchNorm's running statistics as the first process has them."""
+    for statistics in model.buffers() if team.size > 1 else ():
+        torch.distributed.broadcast(statistics, src=0)
+
+
+def told_by_the_first(team, value):
+    """What the first process has, in all of them."""
+    if team.size == 1:
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0, group=team.hosts)
+    return values[0]
 
 
 # Settings
@@ -245,17 +346,19 @@ def say_split(settings, training, validation, whole):
     return shared, f"inflated: {highest:.0%} of validation stands in training"
 
 
-def make_loaders(settings, training, validation, pad_id, device):
-    """(training loader, validation loader); the latter goes through the rows by length."""
-    def collate(rows):
-        return padded(rows, pad_id)
+def make_loaders(settings, training, validation, pad_id, device, team=ALONE):
+    """(training loader, validation loader) of this process's share; the latter goes through the rows by length."""
+    def loader(dataset, **batches):
+        return DataLoader(
+            dataset, collate_fn=lambda rows: padded(rows, pad_id, dataset.bottom), pin_memory=device.type == "cuda",
+            generator=torch.Generator(),    # of its own: a resumed epoch draws what the dropout would have drawn
+            **batches)
 
-    batches = LikeLengthBatches(training.lengths(), settings.BATCH_SIZE, settings.POOL_BATCHES, settings.SEED)
-    by_length = numpy.argsort(validation.lengths(), kind="stable").tolist()
-    common = {"collate_fn": collate, "pin_memory": device.type == "cuda",
-              "generator": torch.Generator()}     # of its own: a resumed epoch draws what the dropout would have drawn
-    return (DataLoader(training, batch_sampler=batches, **common),
-            DataLoader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length, **common))
+    by_length = numpy.argsort(validation.lengths(), kind="stable")[team.rank::team.size].tolist()
+    return (loader(training, batch_sampler=LikeLengthBatches(
+                training.lengths(), settings.BATCH_SIZE * team.size, settings.POOL_BATCHES, settings.SEED, team.rank,
+                team.size)),
+            loader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length))
 
 
 # Baselines: what any score has to be held against
@@ -358,18 +461,20 @@ def choose_precision(enable_fp16):
 @dataclass
 class Tally:
     """What an epoch has summed up so far; saved with the state, so that a resumed epoch ends with the same figures."""
-    sums: torch.Tensor          # of the loss, the right predictions and the real tokens, on the device, float64
+    sums: torch.Tensor          # of the loss and the right predictions, on the device, float64
     batches: int = 0
     rows: int = 0
-    positions: int = 0          # computed by the encoder, padding included
+    tokens: int = 0
+    positions: int = 0          # computed by the encoder outside attention, padding included
     rate: float = 0.0           # of the last step
     skipped: int = 0            # steps that the scaler skipped
     skipped_in_a_row: int = 0
+    owed: int = 0               # of these, steps in which the schedule has yet to wait
     seconds: float = 0.0
 
 
 def new_tally(device):
-    return Tally(torch.zeros(3, dtype=torch.float64, device=device))
+    return Tally(torch.zeros(2, dtype=torch.float64, device=device))
 
 
 class NumbersGoneWrong(Exception):
@@ -381,39 +486,47 @@ class NumbersGoneWrong(Exception):
 
 
 class Watch:
-    """Looks for NaN and infinity in losses and gradients. On CUDA a flag is fetched while the device works on, so that
-    the host never waits for it, and bad news comes a few steps late."""
+    """Fetches booleans from the device while it works on: each is looked at LATE flags later, when it has long arrived,
+    so that the host never waits. A CPU's are looked at at once."""
 
     def __init__(self):
         self.on_their_way = deque()
 
-    def note(self, what, rows, finite):
-        """finite: a boolean tensor.
-
-        Raises:
-            NumbersGoneWrong: it is False, or an earlier one has turned out to be.
-        """
-        if finite.device.type != "cuda":
-            if not finite:
-                raise NumbersGoneWrong(what, rows)
+    def note(self, flag, then):
+        """then(flag) is called once the flag, a boolean tensor, is known."""
+        if flag.device.type != "cuda":
+            then(bool(flag))
             return
-        host = torch.empty_like(finite, device="cpu", pin_memory=True).copy_(finite, non_blocking=True)
+        host = torch.empty_like(flag, device="cpu", pin_memory=True).copy_(flag, non_blocking=True)
         arrived = torch.cuda.Event()
         arrived.record()
-        self.on_their_way.append((arrived, host, what, rows))
-        self.look(wait=False)
+        self.on_their_way.append((arrived, host, then))
+        self.look(LATE)
 
-    def look(self, wait=True):
-        """Look at the flags that have arrived, or wait for all: before anything is saved."""
-        while self.on_their_way and (wait or self.on_their_way[0][0].query()):
-            arrived, host, what, rows = self.on_their_way.popleft()
+    def look(self, left=0):
+        """Look at the flags until so many are left; at all of them before anything is saved."""
+        while len(self.on_their_way) > left:
+            arrived, host, then = self.on_their_way.popleft()
             arrived.synchronize()
-            if not host:
-                raise NumbersGoneWrong(what, rows)
+            then(bool(host))
+
+
+def logits_of(model, batch, precision, bottom=None):
+    """Logits [rows, classes] in float32 of a batch from a loader; bottom: the BottomStates to learn its rows' from."""
+    inputs = {name: batch[name].to(precision.device, non_blocking=True)
+              for name in ("input_ids", "attention_mask", "bottom") if name in batch}
+    with precision.autocast():
+        if bottom is None or "bottom" in batch:
+            return model(**inputs, lengths=batch["lengths"]).float()
+        with model.seeing_bottom() as seen:
+            logits = model(**inputs, lengths=batch["lengths"])
+    states = seen[0][0] if seen[0].shape[0] == 1 else seen[0][inputs["attention_mask"].bool()]
+    bottom.keep(batch["rows"].numpy(), states, batch["lengths"].numpy())
+    return logits.float()
 
 
 def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weights=None, accumulation=1,
-                max_grad_norm=1.0, title="train", tally=None, after_step=None, label_smoothing=0.0):
+                max_grad_norm=1.0, title="train", tally=None, after_step=None, label_smoothing=0.0, team=ALONE):
     """One pass over the loader, or over what a resumed tally has left of it.
 
     Args:
@@ -422,7 +535,7 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
     Returns:
         loss (plain cross-entropy, whatever the class weights and the smoothing) and accuracy of the training rows as
         the weights stood when each was seen, the last learning rate, steps skipped by the scaler, rows, real tokens,
-        positions, seconds.
+        positions computed outside attention, seconds; of all processes together.
 
     Raises:
         NumbersGoneWrong: a loss or gradient is NaN or infinite, or the scaler skips step after step.
@@ -435,82 +548,105 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
     for index, batch in enumerate(bar, start=tally.batches):
         in_group = min(accumulation, len(loader) - index // accumulation * accumulation)
         step = index // accumulation + 1
-        rows_of_batch = batch.pop("rows").tolist()
+        rows_of_batch = batch["rows"].tolist()
         rows_of_step += rows_of_batch
-        batch = {name: tensor.to(precision.device, non_blocking=True) for name, tensor in batch.items()}
-        with precision.autocast():
-            logits = model(batch["input_ids"], batch["attention_mask"])
-        logits, labels = logits.float(), batch["labels"]
-        loss = cross_entropy(logits, labels, weight=loss_weights, label_smoothing=label_smoothing)
-        watch.note(f"the loss is not finite at step {step:,} of the epoch", rows_of_batch, loss.detach().isfinite())
+        logits = logits_of(model, batch, precision, loader.dataset.bottom)
+        labels = batch["labels"].to(precision.device, non_blocking=True)
+        loss = batch_loss(logits, labels, loss_weights, label_smoothing, team)
+        watch.note(loss.detach().isfinite(), partial(
+            require, what=f"the loss is not finite at step {step:,} of the epoch", rows=rows_of_batch))
         scaler.scale(loss / in_group).backward()
         with torch.no_grad():
-            plain = cross_entropy(logits, labels) if loss_weights is not None or label_smoothing else loss.detach()
-            tally.sums += torch.stack([plain * len(labels), (logits.argmax(dim=1) == labels).sum(),
-                                       batch["attention_mask"].sum()])
+            tally.sums += torch.stack([cross_entropy(logits, labels, reduction="sum"),
+                                       (logits.argmax(dim=1) == labels).sum()])
         tally.batches += 1
         tally.rows += len(labels)
-        tally.positions += batch["input_ids"].numel()
+        tally.tokens += int(batch["lengths"].sum())
+        tally.positions += int(batch["lengths"].sum()) if unwrapped(model).first_position is not None else \
+            batch["input_ids"].numel()
         if (index + 1) % accumulation and index + 1 < len(loader):
             continue
         tally.rate = max(group["lr"] for group in optimizer.param_groups)
-        stepped = take_step(model, optimizer, schedule, scaler, max_grad_norm,
-                                  lambda norm: watch.note(f"a gradient is not finite at step {step:,} of the epoch",
-                                                          rows_of_step, norm.isfinite()))
-        tally.skipped += not stepped
-        tally.skipped_in_a_row = 0 if stepped else tally.skipped_in_a_row + 1
-        if tally.skipped_in_a_row > MOST_SKIPPED:
-            raise NumbersGoneWrong(f"the scaler has skipped {tally.skipped_in_a_row} steps in a row, up to step "
-                                   f"{step:,} of the epoch: the gradients overflow fp16 at every scale "
-                                   "(ENABLE_FP16=False trains without)", rows_of_step)
+        take_step(model, optimizer, schedule, scaler, max_grad_norm, tally, lambda norm: watch.note(
+            norm.isfinite(), partial(judge_gradient, scaler=scaler, tally=tally, step=step, rows=rows_of_step)))
         rows_of_step = []
         tally.seconds += time.perf_counter() - mark
         if after_step is not None:
             after_step(watch)
         mark = time.perf_counter()
     watch.look()
-    loss_sum, correct, tokens = tally.sums.tolist()
-    return {"loss": loss_sum / tally.rows, "accuracy": correct / tally.rows, "rate": tally.rate,
-            "skipped": tally.skipped, "rows": tally.rows, "tokens": tokens, "positions": tally.positions,
-            "seconds": tally.seconds}
+    loss_sum, correct, rows, tokens, positions = add_up(
+        team, tally.sums.tolist() + [tally.rows, tally.tokens, tally.positions])
+    return {"loss": loss_sum / rows, "accuracy": correct / rows, "rate": tally.rate, "skipped": tally.skipped,
+            "rows": rows, "tokens": tokens, "positions": positions, "seconds": tally.seconds}
 
 
-def take_step(model, optimizer, schedule, scaler, max_grad_norm, check_norm):
-    """Unscale, clip, check, step, update, schedule, zero; False where the scaler skipped it: the schedule waits."""
+def batch_loss(logits, labels, loss_weights, label_smoothing, team):
+    """The mean loss of the rows; of several processes' rows together, once their gradients are averaged."""
+    if team.size == 1:
+        return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing)
+    weight = loss_weights[labels].sum() if loss_weights is not None else logits.new_tensor(float(len(labels)))
+    torch.distributed.all_reduce(weight)
+    return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing, reduction="sum") \
+        * team.size / weight
+
+
+def require(finite, what, rows):
+    if not finite:
+        raise NumbersGoneWrong(what, rows)
+
+
+def judge_gradient(finite, scaler, tally, step, rows):
+    """Note whether a step was skipped: with fp16 an infinite gradient is the scaler's everyday business.
+
+    Raises:
+        NumbersGoneWrong: without a scaler a gradient is not finite; with one, it has skipped too many steps in a row.
+    """
+    if not scaler.is_enabled():
+        require(finite, f"a gradient is not finite at step {step:,} of the epoch", rows)
+        return
+    tally.skipped_in_a_row = 0 if finite else tally.skipped_in_a_row + 1
+    tally.skipped += not finite
+    tally.owed += not finite
+    require(tally.skipped_in_a_row <= MOST_SKIPPED,
+            f"the scaler has skipped {tally.skipped_in_a_row} steps in a row, up to step {step:,} of the epoch: the "
+            "gradients overflow fp16 at every scale (ENABLE_FP16=False trains without)", rows)
+
+
+def take_step(model, optimizer, schedule, scaler, max_grad_norm, tally, judge_norm):
+    """Unscale, clip, judge, step, update, schedule, zero. For a step that the scaler skipped the schedule waits: on
+    CUDA a few steps later, when the host knows of it."""
     scaler.unscale_(optimizer)
     trained = [one for one in model.parameters() if one.grad is not None]
     norm = nn.utils.clip_grad_norm_(trained, max_grad_norm) if max_grad_norm > 0 else \
         nn.utils.get_total_norm([one.grad for one in trained])
-    if not scaler.is_enabled():     # with fp16 an infinite gradient is the scaler's everyday business
-        check_norm(norm)
-    scale = scaler.get_scale()
+    judge_norm(norm)
     scaler.step(optimizer)
     scaler.update()
-    stepped = scaler.get_scale() >= scale       # the scaler lowers its factor exactly when it skips
-    if stepped:
+    if tally.owed:
+        tally.owed -= 1
+    else:
         schedule.step()
     optimizer.zero_grad()
-    return stepped
 
 
 @torch.no_grad()
-def evaluate(model, loader, precision, check=lambda: None):
+def evaluate(model, loader, precision, check=lambda: None, team=ALONE):
     """Logits [rows, classes] and mean cross-entropy of the loader's rows, in the order of their row numbers.
 
-    check is called for each batch and may end the pass by an exception.
+    check is called for each batch and may end the pass by an exception. Of several processes each computes its share
+    of the rows, and all have all logits in the end.
     """
     model.eval()
     logits, rows, labels = [], [], []
     for batch in tqdm(loader, "validate", leave=False, disable=None):
         check()
-        batch = {name: tensor.to(precision.device, non_blocking=True) for name, tensor in batch.items()}
-        with precision.autocast():
-            logits.append(model(batch["input_ids"], batch["attention_mask"]).float())
+        logits.append(logits_of(model, batch, precision, loader.dataset.bottom))
         rows.append(batch["rows"])
         labels.append(batch["labels"])
-    order = torch.cat(rows).argsort()
-    logits, labels = torch.cat(logits)[order], torch.cat(labels)[order]
-    return logits.cpu(), cross_entropy(logits, labels).item()
+    logits, rows, labels = gathered(team, [torch.cat(one) if one else None for one in (logits, rows, labels)])
+    order = rows.argsort()
+    return logits[order], cross_entropy(logits[order], labels[order]).item()
 
 
 # What an epoch's figures mean: the guide's tuning table, as shares of the loss of guessing on this data. Its bounds
@@ -697,9 +833,14 @@ def state_name(progress):
 def save_state(run):
     """Write the state beside, flush it, rename it, and put its checksum (as sha256sum writes it) behind it.
 
-    Only then the oldest state goes. A state without checksum was not finished and counts for nothing.
+    Only then the oldest state goes. A state without checksum was not finished and counts for nothing. Of several
+    processes all must call this, and the first writes what each of them has of its own.
     """
     folder, progress = run.folder / "state", run.progress
+    own = from_all(run.team, {"random": random_states(), "tally": None if progress.tally is None else
+                              vars(progress.tally) | {"sums": progress.tally.sums.cpu()}})
+    if run.team.rank:
+        return
     folder.mkdir(exist_ok=True)
     best, probabilities = progress.best, None
     if best is not None:
@@ -707,21 +848,18 @@ def save_state(run):
         del best["probabilities"]
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished, "history": progress.history,
              "best": best, "constants": vars(run.settings), "data": run.data_sha256, "versions": versions(),
-             "device": str(run.precision.device),
+             "device": str(run.precision.device), "processes": run.team.size,
              "best_sha256": file_sha256(run.folder / "best" / "model.safetensors") if best else None}
-    tally = None if progress.tally is None else \
-        vars(progress.tally) | {"sums": progress.tally.sums.cpu()}
     path = folder / state_name(progress)
     beside = path.with_suffix(".part")
     try:
         with open(beside, "wb") as file:
-            torch.save({"about": json.dumps(about), "probabilities": probabilities, "tally": tally,
+            torch.save({"about": json.dumps(about), "probabilities": probabilities, "own": own,
                         "ensemble": [one | {"probabilities": torch.from_numpy(one["probabilities"])}
                                      for one in progress.ensemble],
                         "averaged": run.averaged.state_dict() if run.averaged is not None else None,
                         "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict(),
-                        "schedule": run.schedule.state_dict(), "scaler": run.scaler.state_dict(),
-                        "random": random_states()}, file)
+                        "schedule": run.schedule.state_dict(), "scaler": run.scaler.state_dict()}, file)
         flush_to_disk(beside)
         checksum = file_sha256(beside)
         os.replace(beside, path)
@@ -795,6 +933,10 @@ def resume(run):
     say("resume", f"epoch {progress.epoch}, after {progress.step:,} optimizer steps, from {run.folder}"
         if not progress.finished else f"{run.folder} is finished: nothing is left to train")
     refuse_other_run(about, run.settings, run.data_sha256, run.folder)
+    if about["processes"] != run.team.size:
+        raise SettingError(f"{run.folder} was begun with {about['processes']} processes, not {run.team.size}, and what is "
+                           "learned depends on that: a batch is as many times BATCH_SIZE")
+    own = state["own"][run.team.rank]
     if str(run.precision.device) != about["device"]:
         say("", f"begun on {about['device']}, going on on {run.precision.device}: the figures will not be the same "
                 "bit for bit")
@@ -805,8 +947,8 @@ def resume(run):
     if run.averaged is not None:
         run.averaged.load_state_dict(state["averaged"])
     progress.ensemble = [one | {"probabilities": one["probabilities"].numpy()} for one in state["ensemble"]]
-    if state["tally"] is not None:
-        progress.tally = Tally(**state["tally"])
+    if own["tally"] is not None:
+        progress.tally = Tally(**own["tally"])
         progress.tally.sums = progress.tally.sums.to(run.precision.device)
     if progress.best is not None:
         weights = run.folder / "best" / "model.safetensors"
@@ -817,7 +959,7 @@ def resume(run):
         else:       # an epoch after this state has written over it; that epoch is about to be repeated
             progress.best = None
     run.progress = progress
-    restore_random_states(state["random"])
+    restore_random_states(own["random"])
     return True
 
 
@@ -854,7 +996,7 @@ class Interruption:
 
 # The run
 
-def load_model(settings, names, precision):
+def load_model(settings, names, precision, team):
     """The classifier on its device, as the settings ask for it; says which encoder it got and what is trained of it."""
     source = find_encoder(settings.MODEL_NAME)
     say("encoder", source.name)
@@ -869,9 +1011,51 @@ def load_model(settings, names, precision):
     say("device", torch.cuda.get_device_name() if precision.device.type == "cuda" else
         f"cpu, {torch.get_num_threads()} threads")
     say("precision", precision.reason)
+    why_not = model.run_end_to_end()
+    say("padding", "none computed outside attention: a batch's texts run end to end" if not why_not else
+        f"batches of like length; {type(model.encoder).__name__} cannot run texts end to end: {why_not}")
+    if team.size > 1:
+        say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} a batch")
+        if precision.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        elif settings.HEAD == "batchnorm":
+            say("", "BatchNorm takes its statistics from each process's own texts: only CUDA can share them")
     for line, text in enumerate(model.parameter_table().splitlines()):
         say("parameters" if line == 0 else "", text)
     return model
+
+
+def cache_bottom(settings, model, datasets, precision, folder, team):
+    """Keep what the frozen layers make of each text from its first time on, where that pays; say so, or why not."""
+    layers = model.frozen_layers()
+    if not settings.CACHE_FROZEN_LAYERS or not layers:
+        return
+    width, tokens = model.encoder.config.hidden_size, sum(len(one.ids) for one in datasets)
+    dtype, place, files = numpy.float32 if precision.dtype is None else numpy.float16, "in memory", [None] * len(datasets)
+    if tokens * width * numpy.dtype(dtype).itemsize > CACHE_MEMORY * memory_bytes():
+        above = next(parent for parent in folder.absolute().parents if parent.exists())
+        dtype, place = numpy.float16, f"in fp16 on the disk of {above}"
+    size = tokens * width * numpy.dtype(dtype).itemsize
+    why_not = "one epoch would not read it" if settings.NUM_EPOCHS == 1 else \
+        "AUGMENT changes the texts in each epoch" if settings.AUGMENT else \
+        "each process has other texts in each epoch" if team.size > 1 else \
+        f"{size / 1e9:.1f} GB do not fit {place}" if "disk" in place and size > shutil.disk_usage(above).free * 0.9 else ""
+    if why_not:
+        say("cache", f"off: {why_not}")
+        return
+    if "disk" in place:     # files without a name: they are gone with the process, however it ends
+        files = [tempfile.TemporaryFile(dir=above) for _ in datasets]
+    for dataset, file in zip(datasets, files):
+        dataset.bottom = BottomStates(dataset.starts, width, dtype, file)
+    model.hold_bottom_still()
+    say("cache", f"the {layers} frozen layers run once for each text, without dropout: {size / 1e9:.2g} GB {place}")
+
+
+def memory_bytes():
+    """Of the machine; 8 GB where the system does not say."""
+    if not hasattr(os, "sysconf"):
+        return 8e9
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 # What can go wrong on the way, for people
@@ -935,7 +1119,9 @@ class Run:
     overlap: Overlap
     warning: str                    # for every score where training and validation overlap
     baseline: Baseline
+    team: Team
     model: BertSentimentClassifier
+    wrapped: nn.Module              # the model, or what keeps those of several processes alike
     loaders: tuple                  # of training, of validation
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
@@ -949,9 +1135,12 @@ class Run:
     averaged: AveragedModel | None  # the weights' mean over the last ENSEMBLE epochs
 
 
-def prepare(settings):
+def prepare(settings, team):
     """Everything that is needed before the first step, said as it is made."""
-    folder, lock = choose_run_folder(settings.OUTPUT_DIR, settings.RESUME)
+    if settings.ENSEMBLE and team.size > 1:
+        raise SettingError(f"ENSEMBLE is {settings.ENSEMBLE}, which takes one process; there are {team.size}")
+    folder, lock = choose_run_folder(settings.OUTPUT_DIR, settings.RESUME) if team.rank == 0 else (None, None)
+    folder = told_by_the_first(team, folder)
     if settings.DETERMINISTIC:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # read when CUDA starts
         torch.use_deterministic_algorithms(True)
@@ -967,10 +1156,14 @@ def prepare(settings):
     say("guessing", f"loss {baseline.loss:.4f} by class frequency, accuracy {baseline.accuracy:.3f} "
                     f"by always saying {baseline.largest_class}")
 
-    model = load_model(settings, names, precision)
+    if len(training) < 2 * team.size:
+        raise SettingError(f"{len(training)} rows to train on are too few for {team.size} processes")
+    model = load_model(settings, names, precision, team)
     training_set = encode(training.texts, training_labels, model.tokenizer, settings.MAX_LENGTH)
     validation_set = encode(validation.texts, validation_labels, model.tokenizer, settings.MAX_LENGTH)
-    loaders = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0, precision.device)
+    loaders = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0, precision.device,
+                           team)
+    cache_bottom(settings, model, (training_set, validation_set), precision, folder, team)
     steps_per_epoch, steps = count_steps(len(loaders[0]), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)
@@ -978,15 +1171,17 @@ def prepare(settings):
     say_plan(settings, lambda step: settings.LEARNING_RATE * schedule.lr_lambdas[0](step), steps_per_epoch, steps,
              loaders[0].batch_sampler)
     say_look(model, optimizer, schedule, steps_per_epoch, settings, training.texts, training_set, validation_set)
+    if team.rank:       # the head's first weights are the same, the dropout is not
+        torch.manual_seed(settings.SEED + team.rank)
     return Run(
         settings, folder, lock, precision, names, training, validation, validation_labels, shared, warning, baseline,
-        model, loaders, optimizer, schedule, steps, precision.scaler(),
+        team, model, with_team(model, team), loaders, optimizer, schedule, steps, precision.scaler(),
         class_loss_weights(training_labels, len(names), precision.device) if settings.CLASS_WEIGHTS else None,
         {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH), "rows": rows_sha256(training_set, validation_set),
          "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""},
         {"encoder": model.encoder_name, "device": str(precision.device), "precision": precision.reason.split()[0],
          "label_names": names, "training_rows": len(training), "validation_rows": len(validation),
-         "dropped": dict(whole.dropped), "optimizer_steps": steps, "trainable_parameters": model.trainable_parameters(),
+         "processes": team.size, "dropped": dict(whole.dropped), "optimizer_steps": steps, "trainable_parameters": model.trainable_parameters(),
          "validation_texts_in_training": shared.texts, "validation_groups_in_training": shared.groups,
          "baseline": vars(baseline)},
         Progress(), read_synonyms(settings.SYNONYMS_PATH) if "synonyms" in settings.AUGMENT else {},
@@ -995,6 +1190,8 @@ def prepare(settings):
 
 def make_folder(run):
     """Make the run's folder, lock it and say in it what the run is; nothing where it has one already."""
+    if run.team.rank:
+        return
     while run.lock is None:
         try:
             run.folder.mkdir(parents=True)
@@ -1009,6 +1206,7 @@ def make_folder(run):
 def after_step(run, interruption, watch):
     """Save where it is time for it; leave where the user wants to."""
     run.progress.step += 1
+    interruption.signal = all_agree(run.team, interruption.signal or 0) or None
     interruption.check()
     if run.settings.SAVE_EVERY and run.progress.step % run.settings.SAVE_EVERY == 0:
         watch.look()
@@ -1036,12 +1234,15 @@ def finish_epoch(run, seen, logits, val_loss):
                             | {"encoder": run.model.encoder_name, "inflated": bool(run.warning)})
     say_epoch(progress.history, run.baseline, run.warning)
     make_folder(run)
+    first = run.team.rank == 0
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
         progress.best = progress.history[-1] | {"probabilities": probabilities}
-        run.model.save_pretrained(run.folder / "best")
+        if first:
+            run.model.save_pretrained(run.folder / "best")
     if settings.ENSEMBLE:
         keep_for_ensemble(run, probabilities)
-    write_results(run)
+    if first:
+        write_results(run)
     stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
     if stopped:
         say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
@@ -1069,12 +1270,12 @@ def keep_for_ensemble(run, probabilities):
 class OnBatches(nn.Module):
     """A model that takes a whole batch, as update_bn calls it."""
 
-    def __init__(self, model, device):
+    def __init__(self, model, precision):
         super().__init__()
-        self.model, self.device = model, device
+        self.model, self.precision = model, precision
 
     def forward(self, batch):
-        return self.model(batch["input_ids"].to(self.device), batch["attention_mask"].to(self.device))
+        return logits_of(self.model, batch, self.precision)
 
 
 def say_ensemble(run):
@@ -1094,8 +1295,7 @@ def say_ensemble(run):
     if averaged:        # none where the run stopped early
         loader, validation_loader = run.loaders
         loader.batch_sampler.skipped = 0
-        with run.precision.autocast():
-            update_bn(loader, OnBatches(run.averaged.module, run.precision.device))     # statistics of the mean weights
+        update_bn(loader, OnBatches(run.averaged.module, run.precision))     # statistics of the mean weights
         logits, _ = evaluate(run.averaged.module, validation_loader, run.precision)
         run.averaged.module.save_pretrained(run.folder / "averaged")
         note("weights", f"weights, last {averaged} epochs", logits.softmax(dim=1).numpy(), run.folder / "averaged")
@@ -1116,18 +1316,21 @@ def train_epochs(run):
                 loader.batch_sampler.epoch, loader.batch_sampler.skipped = epoch, progress.tally.batches
                 augment_training(run)
                 seen = train_epoch(
-                    run.model, loader, run.optimizer, run.schedule, run.scaler, run.precision, run.loss_weights,
+                    run.wrapped, loader, run.optimizer, run.schedule, run.scaler, run.precision, run.loss_weights,
                     settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
                     f"epoch {epoch}/{last}", progress.tally,
-                    lambda watch: after_step(run, interruption, watch), settings.LABEL_SMOOTHING)
-                finish_epoch(run, seen, *evaluate(run.model, validation_loader, run.precision, interruption.check))
+                    lambda watch: after_step(run, interruption, watch), settings.LABEL_SMOOTHING, run.team)
+                share_statistics(run.model, run.team)
+                finish_epoch(run, seen, *evaluate(
+                    run.model, validation_loader, run.precision,
+                    interruption.check if run.team.size == 1 else lambda: None, run.team))   # they leave at a step only
         except Interrupted:
             make_folder(run)
             save_state(run)
         return interruption.signal if not progress.finished else None
 
 
-def train(settings, arguments, command=""):
+def train(settings, arguments, command="", team=ALONE):
     """One run from the tables to the scores; returns the exit status.
 
     An interrupted run names the command that goes on with it: the one given, else made from the arguments.
@@ -1136,7 +1339,7 @@ def train(settings, arguments, command=""):
         RunError: it ended before its end for a reason that the message names.
     """
     began = time.perf_counter()
-    run = prepare(settings)
+    run = prepare(settings, team)
     if settings.RESUME:
         resume(run)
     try:
@@ -1152,9 +1355,10 @@ def train(settings, arguments, command=""):
         if not out_of_memory(error):
             raise
         raise RunError(memory_advice(error, settings)) from None
-    if interrupted:
+    if interrupted and team.rank == 0:
         print(f"interrupted after {run.progress.step:,} optimizer steps; this goes on from there:\n"
               f"{command or command_to_resume(run.folder, arguments)}", file=sys.stderr)
+    if interrupted:
         return 128 + interrupted
     progress = run.progress
     report, matrix = classes_told(run.names, run.labels, progress.best["probabilities"].argmax(axis=1))
@@ -1242,11 +1446,17 @@ def main(arguments):
     if "--help" in arguments or "-h" in arguments:
         print(help_text(__file__, read_constants(__file__), __doc__))
         return 0
+    team = join_team()
     try:
         settings = read_settings(arguments)
-        return run_trials(TRIALS, arguments) if settings.RUN_TRIALS else train(settings, arguments)
+        if not settings.RUN_TRIALS:
+            return train(settings, arguments, team=team)
+        if team.size > 1:
+            raise SettingError(f"RUN_TRIALS takes one process; there are {team.size}")
+        return run_trials(TRIALS, arguments)
     except (ConstantError, SettingError, TableError, EncoderError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        if team.rank == 0:      # the others have the same to say
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -1254,6 +1464,8 @@ def main(arguments):
     except KeyboardInterrupt:       # later ones are noted by Interruption
         print("interrupted before the first step", file=sys.stderr)
         return 130
+    finally:
+        leave_team(team)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from tqdm.auto import tqdm
 
 DEFAULT_ENCODER = "bert-base-uncased"       # the only name that falls back to the embedded encoder
@@ -53,6 +54,7 @@ HUB_SECONDS = 5.0                           # the hub must answer within this ti
 # trainable.
 FREEZE_STRATEGIES = {"none": None, "embed": 0.0, "half": 0.5, "full": 0.75}
 HEADS = ("batchnorm", "linear")
+EMBEDDING_MODULES = ("embeddings", "embeddings_project")    # an encoder's names for what stands below its layers
 
 # The encoder that a plain `pip install -r requirements.txt` brings along: sentence-transformers' all-MiniLM-L6-v2,
 # a BERT of 6 layers, 384 wide. The sum tells a damaged or exchanged file from the one that all figures here rest on.
@@ -276,6 +278,8 @@ class BertSentimentClassifier(nn.Module):
         if len(self.label_names) != num_classes:
             raise ValueError(f"{num_classes} classes, but {len(self.label_names)} label names")
         self.dropout, self.head, self.max_length = dropout, head, max_length
+        self.first_position = None      # of a text's first token, once run_end_to_end() has found it
+        self.bottom_is_still = False    # see hold_bottom_still()
         width = encoder.config.hidden_size
         self.classifier = batchnorm_head(width, num_classes, dropout) if head == "batchnorm" \
             else nn.Linear(width, num_classes)
@@ -292,11 +296,128 @@ class BertSentimentClassifier(nn.Module):
             for module in [*embedding_modules(self.encoder), *layers[:int(len(layers) * share)]]:
                 module.requires_grad_(False)
 
-    def forward(self, input_ids, attention_mask, **encoder_inputs):
-        """Logits [rows, classes] of token ids and mask [rows, positions]."""
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **encoder_inputs)
+    def forward(self, input_ids, attention_mask, lengths=None, bottom=None):
+        """Logits [rows, classes] of token ids and mask [rows, positions].
+
+        Args:
+            lengths: tokens of each row, a tensor on the CPU; with them no padding is computed after run_end_to_end().
+            bottom: what the frozen layers made of the same rows [rows, positions, width]; they are not run again.
+        """
+        if lengths is None or self.first_position is None:
+            return self.classifier(self.pooled(input_ids, attention_mask, bottom))
+        return self.classifier(self.pooled_end_to_end(input_ids, lengths, bottom))
+
+    def pooled(self, input_ids, attention_mask, bottom=None):
+        """What the head is given [rows, width]: the pooler's output, or where there is none the first token's state."""
+        with self.starting_above(bottom):
+            output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
         pooled = getattr(output, "pooler_output", None)
-        return self.classifier(output.last_hidden_state[:, 0] if pooled is None else pooled)
+        return output.last_hidden_state[:, 0] if pooled is None else pooled
+
+    def pooled_end_to_end(self, input_ids, lengths, bottom=None):
+        """The same, computed on the tokens alone."""
+        layout = end_to_end(lengths, input_ids.shape[1], input_ids.device)
+        with self.starting_above(None if bottom is None else bottom.flatten(0, 1)[layout.places][None]):
+            output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
+                                  position_ids=layout.positions[None] + self.first_position)
+        first_tokens = output.last_hidden_state[0, layout.starts]
+        pooler = getattr(self.encoder, "pooler", None)
+        return first_tokens if pooler is None else pooler(first_tokens[:, None])
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.bottom_is_still:
+            for module in self.frozen_bottom():
+                module.eval()
+        return self
+
+    def frozen_bottom(self):
+        """The modules that never change, from the embeddings up; none where the embeddings are trained."""
+        modules = []
+        for module in [*embedding_modules(self.encoder), *encoder_layers(self.encoder)]:
+            if any(one.requires_grad for one in module.parameters()):
+                break
+            modules.append(module)
+        return modules
+
+    def frozen_layers(self):
+        return max(0, len(self.frozen_bottom()) - len(embedding_modules(self.encoder)))
+
+    def hold_bottom_still(self):
+        """From now on no dropout in the frozen bottom: a text then has the same states there each time."""
+        self.bottom_is_still = True
+        self.train(self.training)
+
+    @contextlib.contextmanager
+    def starting_above(self, bottom):
+        """The encoder without its frozen layers, given their output; the whole encoder where that is None."""
+        if bottom is None:
+            yield
+            return
+        layers = encoder_layers(self.encoder)
+        holder, name = next((module, name) for module in self.encoder.modules()
+                            for name, child in module.named_children() if child is layers)
+        replaced = [(holder, name, layers)]
+        for place in EMBEDDING_MODULES:
+            if isinstance(getattr(self.encoder, place, None), nn.Module):
+                replaced.append((self.encoder, place, getattr(self.encoder, place)))
+                setattr(self.encoder, place, Given(bottom))
+        setattr(holder, name, layers[self.frozen_layers():])
+        try:
+            yield
+        finally:
+            for holder, name, module in replaced:
+                setattr(holder, name, module)
+
+    @contextlib.contextmanager
+    def seeing_bottom(self):
+        """A list to which each forward pass in this context adds the output of the frozen layers."""
+        seen = []
+        first = encoder_layers(self.encoder)[self.frozen_layers()]
+        hook = first.register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append((args[0] if args else kwargs["hidden_states"]).detach()),
+            with_kwargs=True)
+        try:
+            yield seen
+        finally:
+            hook.remove()
+
+    @torch.no_grad()
+    def run_end_to_end(self):
+        """From now on compute no padding where lengths are given; returns why this encoder cannot do it, '' if it can.
+
+        Four made-up texts are computed both ways first, in float32 on the device at hand.
+        """
+        device, was_training, before = self.device(), self.training, self.encoder.config._attn_implementation
+        longest = min(self.max_length, getattr(self.encoder.config, "max_position_embeddings", self.max_length))
+        lengths = torch.tensor([3, longest // 2, longest // 2, longest])
+        draw = torch.Generator().manual_seed(0)
+        ids = torch.randint(1, self.encoder.config.vocab_size - 1, (4, longest), generator=draw)
+        padding = getattr(self.encoder.config, "pad_token_id", None) or 0
+        ids[ids == padding] = padding + 1
+        mask = torch.arange(longest) < lengths[:, None]
+        ids = ids.where(mask, padding).to(device)
+        self.eval()
+        try:
+            with _quiet_transformers():
+                padded = self.pooled(ids, mask.long().to(device))
+                use_attention_text_by_text(self.encoder)
+                for self.first_position in (0, padding + 1):     # the second is RoBERTa's way of counting
+                    apart = (self.pooled_end_to_end(ids, lengths) - padded).norm() / padded.norm()
+                    if apart < STATES_ALIKE:
+                        return ""
+            why = f"its states would be {apart:.1e} apart"
+        except Exception as error:      # an encoder can refuse in as many ways as there are encoders
+            why = _first_line(error)
+        finally:
+            self.train(was_training)
+        self.first_position = None
+        with _quiet_transformers():
+            self.encoder.set_attn_implementation(before)
+        return why
+
+    def device(self):
+        return next(self.parameters()).device
 
     @torch.no_grad()
     def predict(self, texts, batch_size=32):
@@ -308,7 +429,7 @@ class BertSentimentClassifier(nn.Module):
             raise TypeError("predict takes a list of texts, not one text")
         probabilities = numpy.zeros((len(texts), len(self.label_names)), dtype=numpy.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        device, was_training = next(self.parameters()).device, self.training
+        device, was_training = self.device(), self.training
         self.eval()
         for start in range(0, len(order), batch_size):
             rows = order[start:start + batch_size]
@@ -423,8 +544,82 @@ def encoder_layers(encoder):
 
 def embedding_modules(encoder):
     """What stands below the first layer: the embeddings, and ELECTRA's projection of them where there is one."""
-    names = ("embeddings", "embeddings_project")
-    return [getattr(encoder, name) for name in names if isinstance(getattr(encoder, name, None), nn.Module)]
+    return [getattr(encoder, name) for name in EMBEDDING_MODULES if isinstance(getattr(encoder, name, None), nn.Module)]
+
+
+class Given(nn.Module):
+    """Stands in an encoder where its embeddings stood, and gives states that are known."""
+
+    def __init__(self, states):
+        super().__init__()
+        self.states = states
+
+    def forward(self, *args, **kwargs):
+        return self.states
+
+
+# A batch end to end: the encoder runs on its tokens in one row, and attention alone sees each text for itself
+
+TEXT_BY_TEXT = "text_by_text"       # this attention's name in transformers
+STATES_ALIKE = 1e-4                 # relative distance that rounding explains
+
+
+@dataclass
+class EndToEnd:
+    """Where the texts of a batch [texts, width] stand in the row of all their tokens."""
+    texts: int
+    width: int
+    starts: torch.Tensor        # [texts]: of each text's first token in the row
+    positions: torch.Tensor     # [tokens]: of each token in its text
+    places: torch.Tensor        # [tokens]: of each token in the flattened batch
+    real: torch.Tensor          # [texts, 1, 1, width]: False on padding
+
+
+def end_to_end(lengths, width, device):
+    """lengths: tokens of each text, on the CPU; the layout's tensors are on the device."""
+    starts = lengths.cumsum(0) - lengths
+    texts = torch.arange(len(lengths)).repeat_interleave(lengths)
+    positions = torch.arange(len(texts)) - starts[texts]
+    real = (torch.arange(width) < lengths[:, None])[:, None, None]
+    return EndToEnd(len(lengths), width, *(one.to(device, non_blocking=True)
+                                           for one in (starts, positions, texts * width + positions, real)))
+
+
+def use_attention_text_by_text(encoder):
+    """Make attend_text_by_text the encoder's attention: transformers hands it whatever the encoder is called with.
+
+    Raises:
+        ValueError: this encoder takes no attention by name.
+    """
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+    AttentionInterface.register(TEXT_BY_TEXT, attend_text_by_text)
+    AttentionMaskInterface.register(TEXT_BY_TEXT, sdpa_mask)
+    encoder.set_attn_implementation(TEXT_BY_TEXT)
+
+
+def attend_text_by_text(module, query, key, value, attention_mask, dropout=0.0, scaling=None, text_layout=None, **others):
+    """Attention [1, tokens, heads, size] of query, key and value [1, heads, tokens, size], on padded rows inside.
+
+    torch's own attention over texts end to end (torch.nn.attention.varlen) has no dropout, with which these encoders
+    are trained. Without a layout it is transformers' ordinary attention.
+    """
+    if text_layout is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **others)
+    for name in ("position_bias", "sliding_window", "softcap"):
+        if others.get(name) is not None:
+            raise NotImplementedError(f"its attention has a {name}")
+    texts, width, places = text_layout.texts, text_layout.width, text_layout.places
+
+    def in_rows(tokens):        # [texts, heads, width, size] of [1, heads, tokens, size]
+        tokens = tokens[0].transpose(0, 1)
+        rows = tokens.new_zeros(texts * width, *tokens.shape[1:]).index_copy(0, places, tokens)
+        return rows.unflatten(0, (texts, width)).transpose(1, 2)
+
+    attended = scaled_dot_product_attention(in_rows(query), in_rows(key), in_rows(value), attn_mask=text_layout.real,
+                                            dropout_p=dropout, scale=scaling)
+    return attended.transpose(1, 2).flatten(0, 1)[places][None], None
 
 
 def _require(value, what, known):
@@ -519,7 +714,7 @@ def predict_rows(model, texts, batch_size, bar, signals):
     Raises:
         KeyboardInterrupt: Ctrl-C was noted in signals.
     """
-    device = next(model.parameters()).device
+    device = model.device()
     order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
     bar.update(len(texts) - len(order))
     results = {}

@@ -14,6 +14,7 @@ class Encoded(Dataset):
     ids: numpy.ndarray          # int32
     starts: numpy.ndarray       # int64, rows + 1
     labels: numpy.ndarray       # int64
+    bottom: "BottomStates | None" = None
 
     def __len__(self):
         return len(self.labels)
@@ -36,18 +37,67 @@ def encode(texts, labels, tokenizer, max_length, chunk=4096):
     return Encoded(numpy.concatenate(ids), numpy.cumsum([0] + lengths), labels)
 
 
+class BottomStates:
+    """What an encoder's frozen layers make of each text, kept from the first time that it is computed.
+
+    The states of row i are states[starts[i]:starts[i + 1]], once known[i] is True.
+    """
+
+    def __init__(self, starts, width, dtype, file=None):
+        """file: an open one on disk, which takes the states; None: memory does."""
+        shape = (int(starts[-1]), width)
+        self.states = numpy.empty(shape, dtype) if file is None else numpy.memmap(file, dtype, "w+", shape=shape)
+        self.starts, self.known = starts, numpy.zeros(len(starts) - 1, dtype=bool)
+        self.on_their_way = None
+
+    def keep(self, rows, states, lengths):
+        """states [tokens, width] of the rows' tokens, one row after another; put into place at the next call.
+
+        By then what a GPU has sent has arrived, and nobody has waited for it.
+        """
+        self.arrive()
+        arrived = None
+        if states.device.type == "cuda":
+            states = torch.empty_like(states, device="cpu", pin_memory=True).copy_(states, non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self.on_their_way = rows, states, lengths, arrived
+
+    def arrive(self):
+        if self.on_their_way is None:
+            return
+        rows, states, lengths, arrived = self.on_their_way
+        self.on_their_way = None
+        if arrived is not None:
+            arrived.synchronize()
+        for row, one in zip(rows, numpy.split(states.numpy(), numpy.cumsum(lengths)[:-1])):
+            self.states[self.starts[row]:self.starts[row + 1]] = one
+        self.known[rows] = True
+
+    def of(self, rows, width):
+        """States [rows, width positions, hidden size] of rows that are all known, zero where a row is shorter."""
+        padded = numpy.zeros((len(rows), width, self.states.shape[1]), dtype=self.states.dtype)
+        for place, row in enumerate(rows):
+            length = self.starts[row + 1] - self.starts[row]
+            padded[place, :length] = self.states[self.starts[row]:self.starts[row + 1]]
+        return torch.from_numpy(padded)
+
+
 class LikeLengthBatches(Sampler):
     """Batches of rows of like length: shuffled, cut into pools, sorted within a pool, the batches shuffled again.
 
-    Texts that share a batch then need little padding, and the order stays random. A rest of one row, or shorter than a
-    quarter of a batch, is merged into the last batch of its pool, so that BatchNorm has rows to take its statistics from.
+    Texts that share a batch then need little padding, and the order stays random. A rest of fewer than two rows for
+    each process, or shorter than a quarter of a batch, is merged into the last batch of its pool, so that BatchNorm has
+    rows to take its statistics from. Of several processes each gets its own rows of every batch, its rank-th and every
+    processes-th from there: batch_size is that of all of them together.
     """
 
-    def __init__(self, lengths, batch_size, pool_batches, seed):
+    def __init__(self, lengths, batch_size, pool_batches, seed, rank=0, processes=1):
         self.lengths, self.batch_size, self.pool = lengths, batch_size, batch_size * pool_batches
         self.seed, self.epoch, self.skipped = seed, 0, 0
+        self.rank, self.processes = rank, processes
         whole, rest = divmod(len(lengths), batch_size)
-        self.merged = rest if whole and rest and (rest == 1 or 4 * rest < batch_size) else 0
+        self.merged = rest if whole and rest and (rest < 2 * processes or 4 * rest < batch_size) else 0
         self.count = whole + (rest > self.merged)
 
     def __len__(self):
@@ -68,17 +118,24 @@ class LikeLengthBatches(Sampler):
         if self.merged:
             rest = batches.pop()
             batches[-1] = numpy.concatenate([batches[-1], rest])
-        return (batches[at].tolist() for at in random.permutation(len(batches))[self.skipped:])
+        return (batches[at][self.rank::self.processes].tolist()
+                for at in random.permutation(len(batches))[self.skipped:])
 
 
-def padded(rows, pad_id):
-    """One batch of tensors: row numbers, ids and mask [rows, longest], labels."""
+def padded(rows, pad_id, bottom=None):
+    """One batch of tensors: row numbers, ids and mask [rows, longest], lengths and labels of the rows.
+
+    Where the BottomStates given know all the rows, their states are in it too, as `bottom`.
+    """
     numbers, ids, labels = zip(*rows)
-    width = max(map(len, ids))
+    lengths = list(map(len, ids))
+    width = max(lengths)
     input_ids = numpy.full((len(ids), width), pad_id, dtype=numpy.int64)
     attention_mask = numpy.zeros((len(ids), width), dtype=numpy.int64)
     for row, tokens in enumerate(ids):
         input_ids[row, :len(tokens)] = tokens
         attention_mask[row, :len(tokens)] = 1
+    known = bottom is not None and bottom.known[list(numbers)].all()
     return {"rows": torch.tensor(numbers), "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask), "labels": torch.tensor(numpy.array(labels))}
+            "attention_mask": torch.from_numpy(attention_mask), "lengths": torch.tensor(lengths),
+            "labels": torch.tensor(numpy.array(labels)), **({"bottom": bottom.of(numbers, width)} if known else {})}

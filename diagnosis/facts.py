@@ -219,6 +219,20 @@ def guess_pad_id(ids, tokenizer_pad, encoder_pad):
     return 0 if ending_in_zero else encoder_pad
 
 
+def runs_end_to_end(ids, positions):
+    """Do several texts follow one another in a single row? The positions then begin anew with each."""
+    return ids.shape[0] == 1 and positions.shape == ids.shape and int((positions == positions[0, 0]).sum()) > 1
+
+
+def one_row_each(ids, positions, pad_id):
+    """(ids, mask, where each text begins) of texts end to end in one row, as padded rows."""
+    starts = (positions[0] == positions[0, 0]).nonzero().flatten()
+    texts = list(ids[0].tensor_split(starts[1:].tolist()))
+    padded = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=pad_id or 0)
+    mask = nn.utils.rnn.pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+    return padded, mask, starts
+
+
 def describe_input(batch, ids, mask, pad_id, unknown_id):
     """Fill a Batch with what its token ids (rows x width) and its mask (the same, or None) show."""
     ids = ids.detach().cpu()

@@ -108,11 +108,14 @@ class Passes:
         ids = next((leaf for name, leaf in whole if name in ("input_ids", "ids", "tokens")), None)
         if ids is None:
             ids = next((leaf for name, leaf in whole if "mask" not in name and "type" not in name), None)
+        positions, end_to_end = given.get("position_ids"), None
+        if ids is not None and isinstance(positions, torch.Tensor) and facts.runs_end_to_end(ids, positions):
+            ids, end_to_end, now.starts = facts.one_row_each(ids, positions, self.pad_id(ids))
         if now.encoder_seen:        # again in the same pass: pairs of texts, or parts of one, where the ids are others
             if ids is not None and now.ids is not None and not torch.equal(ids, now.ids):
                 self.record.several_texts = True
             return
-        mask = next((leaf for path, leaf in found if "mask" in nested.key_of(path)), None)
+        mask = next((leaf for path, leaf in found if "mask" in nested.key_of(path)), end_to_end)
         if mask is None and ids is not None and module is not self.encoder:
             mask = next((leaf for _, leaf in found if leaf is not ids and leaf.shape == ids.shape
                          and bool(((leaf == 0) | (leaf == 1)).all())), None)
@@ -139,7 +142,8 @@ class Passes:
     def encoder_output(self, output):
         hidden = next((leaf for _, leaf in nested.tensors(output) if leaf.dim() == 3), None)
         if hidden is not None and self.open is not None:
-            self.open.first_token = hidden[:, 0].detach()
+            now = self.open
+            now.first_token = (hidden[:, 0] if now.starts is None else hidden[0, now.starts]).detach()
 
     def see_autocast(self):
         if self.record.autocast is None:
@@ -181,6 +185,9 @@ class Passes:
         given = dict(bound.arguments)
         logits = given.get("input")
         if not isinstance(logits, torch.Tensor):
+            return None
+        if self.open is not None and self.open.backward and self.open.serial == self.serial \
+                and not torch.is_grad_enabled():    # a figure about the batch that has been learned from
             return None
         if self.open is None or self.open.backward:
             self.close_pass()

@@ -47,6 +47,7 @@ class Pass:
     losses: list = field(default_factory=list)
     ids: object = None                  # rows x width
     mask: object = None
+    starts: object = None               # where each row begins, if the encoder is given them end to end in one row
     encoder_seen: bool = False
     first_token: object = None          # the encoder's output at each row's first token
     backward: bool = False

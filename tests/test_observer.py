@@ -463,6 +463,50 @@ def test_labels_that_the_script_pops_out_of_its_batch_are_found_all_the_same(obs
     assert record.training.labels == [row[0] - 1 for row in record.training.examples]
 
 
+def test_a_loss_computed_once_more_as_a_figure_is_no_other_batch(observe):
+    record = observe(SETUP, LOADERS, LOOP.replace("        optimizer.step()\n", """        optimizer.step()
+        with torch.no_grad():
+            total = nn.functional.cross_entropy(model(a, b), y, reduction="sum")
+            total += nn.functional.cross_entropy(model(a, b), y, reduction="sum")
+""".replace("model(a, b)", "logits")).replace("cross_entropy(model(a, b), y)\n", "cross_entropy(logits := model(a, b), y)\n"))
+    assert len(record.training.examples) == len(record.training.labels) == 320
+    assert all(batch.rows == 4 and batch.width == 10 for batch in record.batches if batch.role == "training")
+    assert all(batch.width for batch in record.batches)
+
+
+def test_texts_that_run_end_to_end_through_the_encoder_are_read_one_by_one(observe):
+    record = observe(SETUP, TRANSFORMERS, """
+        from transformers import AttentionInterface
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+        from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+        def by_text(module, query, key, value, attention_mask, dropout=0.0, scaling=None, lengths=(), **others):
+            if not lengths:
+                return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **others)
+            pieces = [nn.functional.scaled_dot_product_attention(*text, dropout_p=dropout, scale=scaling)
+                      for text in zip(*(one.split(lengths, dim=2) for one in (query, key, value)))]
+            return torch.cat(pieces, dim=2).transpose(1, 2), None
+        AttentionInterface.register("by_text", by_text)
+        AttentionMaskInterface.register("by_text", sdpa_mask)
+        class Packed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.encoder, self.head = BertModel(config), nn.Linear(16, 3)
+                self.encoder.set_attn_implementation("by_text")
+            def forward(self, ids, mask):
+                lengths = mask.sum(1)
+                positions = torch.cat([torch.arange(one) for one in lengths])[None]
+                hidden = self.encoder(input_ids=ids[mask.bool()][None], position_ids=positions,
+                                      lengths=lengths.tolist()).last_hidden_state[0]
+                return self.head(hidden[lengths.cumsum(0) - lengths])
+        """, LOADERS, LOOP.replace("Net()", "Packed()"), controls=True)
+    first = record.batches[0]
+    assert (first.rows, first.mask_given, first.padding_shown, first.real_hidden) == (4, True, 0, 0)
+    assert first.padding > 0 and first.padding + first.real_tokens == first.rows * first.width
+    assert len(record.training.examples) == len(record.training.labels) == 320
+    assert record.encoder.feature_similarity_first < 0.999999
+    assert record.control("model-overfits").outcome == "yes" and record.control("labels-from-features").outcome
+
+
 def test_a_batch_sampler_of_the_scripts_own_is_not_called_unshuffled():
     import torch
     from torch.utils.data import DataLoader, TensorDataset
