@@ -515,6 +515,8 @@ def logits_of(model, batch, precision, bottom=None):
     """Logits [rows, classes] in float32 of a batch from a loader; bottom: the BottomStates to learn its rows' from."""
     inputs = {name: batch[name].to(precision.device, non_blocking=True)
               for name in ("input_ids", "attention_mask", "bottom") if name in batch}
+    if "bottom" in inputs:
+        inputs["bottom"] = inputs["bottom"].float()
     with precision.autocast():
         if bottom is None or "bottom" in batch:
             return model(**inputs, lengths=batch["lengths"]).float()
@@ -575,6 +577,8 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
             after_step(watch)
         mark = time.perf_counter()
     watch.look()
+    if loader.dataset.bottom is not None:
+        loader.dataset.bottom.arrive()
     loss_sum, correct, rows, tokens, positions = add_up(
         team, tally.sums.tolist() + [tally.rows, tally.tokens, tally.positions])
     return {"loss": loss_sum / rows, "accuracy": correct / rows, "rate": tally.rate, "skipped": tally.skipped,
@@ -644,6 +648,8 @@ def evaluate(model, loader, precision, check=lambda: None, team=ALONE):
         logits.append(logits_of(model, batch, precision, loader.dataset.bottom))
         rows.append(batch["rows"])
         labels.append(batch["labels"])
+    if loader.dataset.bottom is not None:
+        loader.dataset.bottom.arrive()
     logits, rows, labels = gathered(team, [torch.cat(one) if one else None for one in (logits, rows, labels)])
     order = rows.argsort()
     return logits[order], cross_entropy(logits[order], labels[order]).item()

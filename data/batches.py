@@ -51,9 +51,8 @@ class BottomStates:
         self.on_their_way = None
 
     def keep(self, rows, states, lengths):
-        """states [tokens, width] of the rows' tokens, one row after another; put into place at the next call.
-
-        By then what a GPU has sent has arrived, and nobody has waited for it.
+        """states [tokens, width] of the rows' tokens, one row after another; put into place at the next call or by
+        arrive(): what a GPU has sent has arrived by then, and nobody has waited for it.
         """
         self.arrive()
         arrived = None

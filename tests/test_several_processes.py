@@ -1,0 +1,111 @@
+"""What torchrun promises: several processes learn together what one would, and leave and come back together."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, posts, tiny_bert, write_csv
+from safetensors.torch import load_file
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+RECORDED = '''
+import hashlib, json, os, signal, sys
+import torch
+sys.path.insert(0, os.environ["BUNDLE"])
+import BERT_main_aggressive as script
+
+rank, log, rows = int(os.environ.get("RANK", 0)), open(f"{os.environ['LOG']}-{os.environ.get('RANK', 0)}", "w"), []
+take_step, logits_of = script.take_step, script.logits_of
+
+def noting_rows(model, batch, *others):
+    if model.training:
+        rows.extend(batch["rows"].tolist())
+    return logits_of(model, batch, *others)
+
+def noting_weights(model, *others):
+    take_step(model, *others)
+    digest = hashlib.sha256()
+    for one in model.parameters():
+        digest.update(one.detach().numpy().tobytes())
+    log.write(json.dumps([rows, digest.hexdigest()]) + "\\n")
+    log.flush()
+    rows.clear()
+    if rank == 1 and os.environ.get("LEAVE") and sum(1 for _ in open(log.name)) == int(os.environ["LEAVE"]):
+        os.kill(os.getpid(), signal.SIGTERM)       # one process alone is told
+
+script.logits_of, script.take_step = noting_rows, noting_weights
+sys.exit(script.main(sys.argv[1:]))
+'''
+
+
+@pytest.fixture
+def together(tmp_path):
+    """Run the training script under torchrun, or alone: together(name, processes, **constants) -> (status, screen, steps);
+    steps: for each process the rows and a digest of the weights after each optimizer step."""
+    encoder = tiny_bert(tmp_path / "encoder")
+    still = tiny_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    table = write_csv(tmp_path / "posts.csv", posts(300))
+    (tmp_path / "recorded.py").write_text(RECORDED)
+
+    def run(name, processes, leave="", dropout=True, **constants):
+        constants = {"TRAIN_PATH": table, "MODEL_NAME": encoder if dropout else still, "MAX_LENGTH": 32, "NUM_EPOCHS": 2,
+                     "LEARNING_RATE": 1e-3, "OUTPUT_DIR": tmp_path / name, "MAX_TRAIN_ROWS": 269, **constants}
+        start = TORCHRUN if processes > 1 else [sys.executable]
+        done = subprocess.run(
+            [*start, tmp_path / "recorded.py", *(f"--{key}={value}" for key, value in constants.items())],
+            cwd=tmp_path, capture_output=True, text=True, timeout=120,
+            env=os.environ | {"BUNDLE": str(ROOT), "LOG": str(tmp_path / f"{name}.log"), "LEAVE": str(leave)})
+        steps = [[json.loads(line) for line in (tmp_path / f"{name}.log-{rank}").read_text().splitlines()]
+                 for rank in range(processes)]
+        return done.returncode, done.stdout + done.stderr, steps
+    run.folder = tmp_path
+    return run
+
+
+def figures(folder):
+    return [[epoch[name] for name in ("train_loss", "train_acc", "val_loss", "val_acc", "val_macro_f1", "lr")]
+            for epoch in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+
+
+def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(together):
+    constants = {"HEAD": "linear", "CLASS_WEIGHTS": True, "LABEL_SMOOTHING": 0.1, "dropout": False}
+    status, screen, [first, second] = together("two", 2, BATCH_SIZE=16, **constants)
+    assert status == 0, screen
+    assert "2 with 16 texts each: 32 a batch" in screen and screen.count("Epoch 1:") == 1
+    status, alone_screen, [alone] = together("one", 1, BATCH_SIZE=32, **constants)
+    assert status == 0, alone_screen
+    assert [digest for _, digest in first] == [digest for _, digest in second]
+    assert len(first) == len(alone) == 18       # 269 rows: eight batches of 32 and one of 13
+    for (rows, _), (others, _), (all_rows, _) in zip(first, second, alone):
+        assert sorted(rows + others) == sorted(all_rows) and abs(len(rows) - len(others)) <= 1
+    folder = together.folder
+    for two, one in zip(figures(folder / "two"), figures(folder / "one")):
+        assert two == pytest.approx(one, abs=1e-5)
+    weights, wanted = (load_file(folder / name / "best" / "model.safetensors") for name in ("two", "one"))
+    for name in wanted:
+        torch.testing.assert_close(weights[name], wanted[name], rtol=1e-4, atol=1e-5)
+    assert sorted(path.name for path in (folder / "two").rglob("*")) == \
+        sorted(path.name for path in (folder / "one").rglob("*"))
+
+
+def test_processes_told_to_leave_save_together_and_come_back_as_if_nothing_had_been(together):
+    constants = {"BATCH_SIZE": 8, "SAVE_EVERY": 0}
+    status, screen, whole = together("whole", 2, **constants)
+    assert status == 0, screen
+    assert "BatchNorm takes its statistics from each process's own texts" in screen
+    status, screen, left = together("left", 2, leave=5, **constants)
+    assert status != 0 and "interrupted after 5 optimizer steps" in screen
+    status, screen, _ = together("left", 1, RESUME=True, **constants)
+    assert status == 2 and "was begun with 2 processes, not 1" in screen
+    status, screen, resumed = together("left", 2, RESUME=True, **constants)
+    assert status == 0, screen
+    assert [left[rank] + resumed[rank] for rank in (0, 1)] == whole
+    assert figures(together.folder / "left") == figures(together.folder / "whole")
+
+
+def test_what_takes_one_process_is_refused_in_several(together):
+    status, screen, _ = together("averaged", 2, ENSEMBLE=2)
+    assert status != 0 and screen.count("error: ENSEMBLE is 2, which takes one process; there are 2") == 1

@@ -1,0 +1,179 @@
+"""What is not computed: padding, and frozen layers a second time; and that the results are the same without."""
+
+import json
+
+import pytest
+import torch
+from conftest import metrics, tiny_bert
+from test_model import TINY
+from torch.nn.functional import cross_entropy
+from transformers import (AutoModel, BertConfig, DistilBertConfig, ElectraConfig, ModernBertConfig, MPNetConfig,
+                          RobertaConfig)
+
+import BERT_main_aggressive as script
+from BERT_model_aggressive import BertSentimentClassifier, encoder_layers
+
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+FAMILIES = {
+    "bert": BertConfig(**TINY, **STILL), "roberta": RobertaConfig(**TINY, **STILL),
+    "electra": ElectraConfig(**TINY, **STILL, embedding_size=16),
+    "distilbert": DistilBertConfig(vocab_size=100, dim=32, n_layers=4, n_heads=2, hidden_dim=64, dropout=0.0,
+                                   attention_dropout=0.0)}
+
+
+def classifier(config, strategy="none"):
+    torch.manual_seed(0)
+    return BertSentimentClassifier(encoder=AutoModel.from_config(config), freeze_strategy=strategy, dropout=0.0)
+
+
+def batch_of(config, lengths=(12, 5, 5, 9, 3, 1)):
+    draw, lengths = torch.Generator().manual_seed(1), torch.tensor(lengths)
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    ids = torch.randint(5, 100, mask.shape, generator=draw)
+    return ids.where(mask.bool(), config.pad_token_id or 0), mask, lengths
+
+
+def logits_and_gradients(model, *inputs, **named):
+    model.train()
+    model.zero_grad()
+    logits = model(*inputs, **named)
+    cross_entropy(logits, torch.arange(len(logits)) % 4).backward()
+    # A bias of all keys shifts each query's scores alike: its true gradient is zero, and what is computed is rounding.
+    return logits.detach(), {name: one.grad.clone() for name, one in model.named_parameters()
+                             if one.grad is not None and not name.endswith(("key.bias", "k_lin.bias"))}
+
+
+def assert_alike(one, other):
+    torch.testing.assert_close(one[0], other[0], rtol=1e-5, atol=1e-6)
+    assert one[1].keys() == other[1].keys()
+    for name in one[1]:
+        torch.testing.assert_close(one[1][name], other[1][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+# Texts end to end
+
+@pytest.mark.parametrize("strategy", ["none", "embed", "half", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_end_to_end_give_the_logits_and_gradients_of_padded_ones(family, strategy):
+    config = FAMILIES[family]
+    model, (ids, mask, lengths) = classifier(config, strategy), batch_of(config)
+    padded = logits_and_gradients(model, ids, mask)
+    assert model.run_end_to_end() == ""
+    shapes = []
+    encoder_layers(model.encoder)[-1].register_forward_hook(lambda layer, given, output: shapes.append(given[0].shape))
+    assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
+    assert shapes == [(1, 35, 32)]          # 35 tokens instead of 72 positions
+    assert_alike(logits_and_gradients(model, ids, mask), padded)        # without lengths, as predict() calls it
+
+
+def test_a_text_end_to_end_does_not_see_its_neighbours():
+    model = classifier(FAMILIES["bert"]).eval()
+    model.run_end_to_end()
+    ids, mask, lengths = batch_of(FAMILIES["bert"])
+    changed = ids.clone()
+    changed[1, :5] = 7
+    before, after = model(ids, mask, lengths), model(changed, mask, lengths)
+    assert torch.equal(before[[0, 2, 3, 4, 5]], after[[0, 2, 3, 4, 5]]) and not torch.equal(before[1], after[1])
+
+
+@pytest.mark.parametrize("config, why", [
+    (ModernBertConfig(**TINY, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2),
+     "its attention has a sliding_window"),
+    (MPNetConfig(**TINY), "its states would be")])
+def test_an_encoder_that_cannot_run_texts_end_to_end_keeps_its_padding_and_says_why(config, why):
+    model, (ids, mask, lengths) = classifier(config).eval(), batch_of(config)
+    wanted = model(ids, mask)
+    assert why in model.run_end_to_end()
+    assert torch.equal(model(ids, mask, lengths), wanted)
+
+
+def test_training_computes_no_padding_and_learns_what_it_learns_with_it(train, tmp_path, posts_csv, monkeypatch):
+    constants = {"TRAIN_PATH": posts_csv, "NUM_EPOCHS": 2, "DROPOUT": 0, "LEARNING_RATE": 1e-3}
+    still = tiny_bert(tmp_path / "still", **STILL)
+    status, screen, _ = train(**constants, MODEL_NAME=still)
+    assert status == 0 and "padding    none computed outside attention" in screen
+    monkeypatch.setattr(BertSentimentClassifier, "run_end_to_end", lambda model: "it was asked not to")
+    status, screen, _ = train(**constants, MODEL_NAME=still, OUTPUT_DIR=tmp_path / "padded")
+    assert status == 0 and "BertModel cannot run texts end to end: it was asked not to" in screen
+    for end_to_end, padded in zip(metrics(tmp_path / "run"), metrics(tmp_path / "padded")):
+        assert end_to_end["padding_share"] == 0 < padded["padding_share"]
+        for figure in ("train_loss", "val_loss"):
+            assert end_to_end[figure] == pytest.approx(padded[figure], abs=1e-3)      # rounding, after six steps
+
+
+def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts_csv):
+    assert train(TRAIN_PATH=posts_csv)[0] == 0
+    assert "text_by_text" not in (tmp_path / "run" / "best" / "config.json").read_text()
+    labels, _ = BertSentimentClassifier.from_pretrained(tmp_path / "run" / "best").predict(["the phone is great"])
+    assert len(labels) == 1
+
+
+# Frozen layers, once
+
+@pytest.mark.parametrize("end_to_end", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("strategy, trained", [("half", 2), ("full", 1)])
+def test_what_the_frozen_layers_gave_stands_for_them(family, strategy, trained, end_to_end):
+    config = FAMILIES[family]
+    model, (ids, mask, lengths) = classifier(config, strategy), batch_of(config)
+    assert not end_to_end or model.run_end_to_end() == ""
+    with model.seeing_bottom() as seen:
+        whole = logits_and_gradients(model, ids, mask, lengths)
+    [states] = seen
+    if end_to_end:
+        states, tokens = torch.zeros(*ids.shape, 32), states[0]
+        states[mask.bool()] = tokens
+    layers = list(encoder_layers(model.encoder))
+    run = []
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, given, output: run.append(layer))
+    assert_alike(logits_and_gradients(model, ids, mask, lengths, bottom=states), whole)
+    assert run == layers[-trained:] and list(encoder_layers(model.encoder)) == layers
+
+
+def first_layer_calls(monkeypatch):
+    """A list of (training or validation, calls of the first layer) of each pass that the script makes from now on."""
+    passes, calls = [], []
+    for name in ("train_epoch", "evaluate"):
+        original = getattr(script, name)
+
+        def counted(model, *others, original=original, name=name):
+            hook = encoder_layers(model.encoder)[0].register_forward_hook(lambda *given: calls.append(1))
+            del calls[:]
+            result = original(model, *others)
+            hook.remove()
+            passes.append((name, len(calls)))
+            return result
+        monkeypatch.setattr(script, name, counted)
+    return passes
+
+
+def test_a_run_computes_its_frozen_layers_in_the_first_epoch_only(train, posts_csv, tmp_path, monkeypatch):
+    passes = first_layer_calls(monkeypatch)
+    constants = {"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "half", "NUM_EPOCHS": 3, "BATCH_SIZE": 60}
+    status, screen, _ = train(**constants)
+    assert status == 0 and "the 1 frozen layers run once for each text, without dropout" in screen
+    assert passes == [("train_epoch", 3), ("evaluate", 1)] + [("train_epoch", 0), ("evaluate", 0)] * 2
+    del passes[:]
+    assert train(**constants, CACHE_FROZEN_LAYERS=False, OUTPUT_DIR=tmp_path / "without")[0] == 0
+    assert passes == [("train_epoch", 3), ("evaluate", 1)] * 3
+
+
+def test_states_that_outgrow_memory_go_to_the_disk_and_leave_nothing_there(train, posts_csv, tmp_path, monkeypatch):
+    # BatchNorm would magnify rounding here: texts are hardly told apart by random weights
+    constants = {"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "half", "NUM_EPOCHS": 2, "HEAD": "linear"}
+    assert train(**constants)[0] == 0
+    monkeypatch.setattr(script, "CACHE_MEMORY", 0)
+    status, screen, _ = train(**constants, OUTPUT_DIR=tmp_path / "disk")
+    assert status == 0 and f"in fp16 on the disk of {tmp_path}" in screen
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "posts.csv", "run"]
+    for memory, disk in zip(metrics(tmp_path / "run"), metrics(tmp_path / "disk")):
+        assert disk["train_loss"] == pytest.approx(memory["train_loss"], abs=1e-3)
+    assert (json.loads((tmp_path / "run" / "config.json").read_text())["constants"]["CACHE_FROZEN_LAYERS"]) is True
+
+
+@pytest.mark.parametrize("constants, why", [({"NUM_EPOCHS": 1}, "one epoch would not read it"),
+                                            ({"AUGMENT": "swap"}, "AUGMENT changes the texts in each epoch")])
+def test_frozen_layers_are_not_kept_where_that_would_not_pay(train, posts_csv, constants, why):
+    status, screen, _ = train(**{"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "full", "NUM_EPOCHS": 2} | constants)
+    assert status == 0 and f"cache      off: {why}" in screen
