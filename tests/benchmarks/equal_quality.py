@@ -1,0 +1,156 @@
+"""Whether the script learns as well as transformers' Trainer: the same rows, weights and number of steps; three seeds.
+
+    python tests/benchmarks/equal_quality.py --TRAIN_PATH=... --GROUP_COLUMN=... [any constant of the script]
+    python tests/benchmarks/equal_quality.py --results=equal_quality.jsonl --TRAIN_PATH=... --GROUP_COLUMN=...
+
+A seed draws the split, the rows, the order and the head's first weights, and is the same for both. Learning rate, its
+schedule, weight decay and clipping are the script's in both; the rest of the Trainer is as it makes it by default:
+batches drawn at random, and the head's norms decayed too, whose names it does not know. A rest of rows that fills no
+batch is left out, since the two treat it differently. Both are scored after their last epoch, so that no score is
+chosen by the rows it is taken on. A line of --results is a finished run; called again with the same file and constants,
+the comparison goes on where it stopped. The Trainer needs what tests/requirements.txt names.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")       # one core, as in study.py
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import transformers
+from sklearn.metrics import accuracy_score, f1_score
+from study import spread
+from throughput import device_name, make_trainer, read_rows, rows_at, script_training, starting_model
+
+import BERT_main_aggressive as script
+from BERT_model_aggressive import EncoderError
+from data.tables import TableError
+from diagnosis.constants import ConstantError
+
+SEEDS = (1, 2, 3)
+
+
+def script_itself(settings, model, rows, precision):
+    """Train as BERT_main_aggressive.py does; optimizer steps taken."""
+    train_epoch, steps = script_training(settings, model, rows, precision, settings.NUM_EPOCHS)
+    for epoch in range(1, settings.NUM_EPOCHS + 1):
+        train_epoch(epoch)
+    return steps
+
+
+def trainer(settings, model, rows, precision):
+    """Train with transformers' Trainer; optimizer steps taken."""
+    steps = len(rows[1]) // settings.BATCH_SIZE * settings.NUM_EPOCHS
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_trainer(settings, model, rows, precision, folder, num_train_epochs=settings.NUM_EPOCHS,
+                           warmup_steps=round(settings.WARMUP_RATIO * steps))
+        run.train()
+    return run.state.global_step
+
+
+SCRIPT, TRAINER = "script", "trainer"
+WAYS = {SCRIPT: script_itself, TRAINER: trainer}
+
+
+def one_run(way, settings):
+    """Train and score once; the line of the results."""
+    precision = script.choose_precision(settings.ENABLE_FP16)
+    training, validation, names = read_rows(settings)
+    kept = len(training[1]) // settings.BATCH_SIZE * settings.BATCH_SIZE
+    if not kept:
+        raise script.SettingError(f"{len(training[1])} rows to train on fill no batch of {settings.BATCH_SIZE}")
+    training = rows_at(training, range(kept))
+    model = starting_model(settings, names, precision)
+    transformers.set_seed(settings.SEED)
+    steps = WAYS[way](settings, model, training, precision)
+    predictions = predict(settings, model, training, validation, precision)
+    return {"way": way, "seed": settings.SEED, "accuracy": accuracy_score(validation[1], predictions),
+            "macro_f1": f1_score(validation[1], predictions, average="macro", zero_division=0), "steps": steps,
+            "training_rows": kept, "validation_rows": len(predictions), "encoder": model.encoder_name,
+            "device": f"{device_name(precision)} {precision.reason.split()[0]}", "versions": script.versions()}
+
+
+def predict(settings, model, training, validation, precision):
+    """The class of each validation row."""
+    encoded = [script.encode(*rows, model.tokenizer, settings.MAX_LENGTH) for rows in (training, validation)]
+    _, loader = script.make_loaders(settings, *encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    logits, _ = script.evaluate(model, loader, precision)
+    return logits.argmax(dim=1).numpy()
+
+
+def learned_with(settings):
+    """The constants that decide what is learned, but for the seed."""
+    return {name: value for name, value in vars(settings).items() if name not in (*script.HARMLESS, "SEED")}
+
+
+def finished_runs(path, settings):
+    """The results in a file, none where there is no file.
+
+    Raises:
+        SettingError: they were made with other constants.
+    """
+    results = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    if any(one["constants"] != learned_with(settings) for one in results):
+        raise script.SettingError(f"{path} holds runs with other constants; name another file with --results")
+    return results
+
+
+def compare(constants, path):
+    """All results: those of the file, and the runs that it lacks, each added to it when it is finished."""
+    results = finished_runs(path, script.read_settings(constants))
+    finished = {(one["way"], one["seed"]) for one in results}
+    jobs = [(way, seed) for seed in SEEDS for way in WAYS if (way, seed) not in finished]
+    for number, (way, seed) in enumerate(jobs, start=1):
+        settings = script.read_settings([*constants, f"--SEED={seed}"])
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            result = one_run(way, settings) | {"constants": learned_with(settings)}
+        results.append(result)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        print(f"{number} of {len(jobs)}: {way}, seed {seed}: accuracy {result['accuracy']:.3f}, macro-F1 "
+              f"{result['macro_f1']:.3f}, {result['steps']:,} steps", file=sys.stderr, flush=True)
+    return results
+
+
+def table(results):
+    """Lines of the table: mean and standard deviation over the seeds, and of the differences seed by seed."""
+    by_seed = {way: {one["seed"]: one for one in results if one["way"] == way} for way in WAYS}
+    lines = ["| | accuracy | macro-F1 |", "| --- | --- | --- |"]
+    for way, runs in by_seed.items():
+        scores = (spread([one[score] for one in runs.values()]) for score in ("accuracy", "macro_f1"))
+        lines.append(f"| {way} | {' | '.join(scores)} |")
+    gains = (spread([one[score] - by_seed[TRAINER][seed][score] for seed, one in by_seed[SCRIPT].items()], sign=True)
+             for score in ("accuracy", "macro_f1"))
+    return [*lines, f"| script less trainer, seed by seed | {' | '.join(gains)} |"]
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
+    parser.add_argument("--results", default="equal_quality.jsonl", help="file of the finished runs, read and added to")
+    options, constants = parser.parse_known_args(arguments)
+    try:
+        results = compare(constants, Path(options.results))
+    except (ConstantError, script.SettingError, TableError, EncoderError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if len({(one["seed"], one["steps"]) for one in results}) > len(SEEDS):
+        print("error: the two have not taken as many steps as each other", file=sys.stderr)
+        return 1
+    print("\n".join(table(results)))
+    one = results[0]
+    print(f"\n{one['encoder']}; {one['training_rows']:,} rows to train on, {one['validation_rows']:,} to validate on, "
+          f"split by {one['constants']['GROUP_COLUMN'] or 'text'}; {one['constants']['NUM_EPOCHS']} epochs, "
+          f"{one['steps']:,} steps; seeds {', '.join(map(str, SEEDS))}; {one['device']}, torch "
+          f"{one['versions']['torch']}, transformers {one['versions']['transformers']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

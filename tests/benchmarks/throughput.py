@@ -1,0 +1,413 @@
+"""How fast an encoder is trained: the same rows, the same weights, fed four ways in alternation.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/throughput.py --TRAIN_PATH=...    any constant of BERT_main_aggressive.py
+    python tests/benchmarks/throughput.py --rounds=3 --rows=1600 --encoder=models/mine
+    python tests/benchmarks/throughput.py --size=bert-base                      that size, with random weights
+
+`naive` is the loop people write: every text tokenized when it is asked for, padded to MAX_LENGTH, the loss fetched at
+each step. `trainer` is transformers' Trainer with its defaults, `trainer grouped` the same with rows of like length
+together, `script` what BERT_main_aggressive.py does. The model is this script's in all four, so that only the feeding
+differs. Each way trains two batches of other rows first, which do not count, then one epoch of the counted rows;
+making loaders and optimizers does not count, nor does tokenizing up front, whose seconds stand below the table.
+
+Seconds are those of the processor where torch has one thread on a CPU, because other work on the machine changes them
+least; elsewhere those of the wall, with the device waited for. The last column holds the arithmetic that the real
+tokens need (padding counts as none) against the best rate of plain matrix products in the same precision, measured
+before, between and after the rounds. The Trainer needs what tests/requirements.txt names.
+"""
+
+import argparse
+import contextlib
+import datetime
+import gc
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")      # the Trainer would share its batches among several
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import accelerate
+import numpy
+import torch
+import transformers
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+
+import BERT_main_aggressive as script
+from BERT_model_aggressive import BertSentimentClassifier, EncoderError, embedded_encoder, encoder_layers, load_encoder
+from data.tables import TableError
+from diagnosis.constants import ConstantError
+
+ROUNDS = 3
+ROWS = 1600                 # rows trained on in each measurement
+WARM_UP_STEPS = 2           # steps on other rows before each measurement
+BIG_PRODUCT = {"cuda": 8192, "cpu": 1024}       # sides of the square matrices multiplied for the highest rate
+PRODUCTS = {"cuda": 20, "cpu": 1}               # products between two looks at the clock
+PRODUCT_TRIES = 5           # the best of so many counts
+
+
+def clock_name(device):
+    if device.type == "cpu" and torch.get_num_threads() == 1:
+        return "seconds of the processor"
+    return "seconds of the wall"
+
+
+def clock(device):
+    """Seconds, when all that the device was asked for is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.process_time() if clock_name(device).endswith("processor") else time.perf_counter()
+
+
+# The ways: each trains one epoch on rows (texts and labels) and returns the seconds of its batches
+
+class TextsAsAsked(Dataset):
+    """Texts tokenized one by one, when they are asked for, each padded to the full length."""
+
+    def __init__(self, texts, labels, tokenizer, max_length):
+        self.texts, self.labels, self.tokenizer, self.max_length = texts, labels, tokenizer, max_length
+
+    def __len__(self):
+        return len(self.texts)
+
+    def __getitem__(self, row):
+        encoded = self.tokenizer(self.texts[row], padding="max_length", truncation=True, max_length=self.max_length,
+                                 return_tensors="pt")
+        return {"input_ids": encoded["input_ids"].squeeze(0), "attention_mask": encoded["attention_mask"].squeeze(0),
+                "labels": torch.tensor(self.labels[row])}
+
+
+def naive(settings, model, rows, precision):
+    """The plain loop."""
+    dataset = TextsAsAsked(*rows, model.tokenizer, settings.MAX_LENGTH)
+    loader = DataLoader(dataset, batch_size=settings.BATCH_SIZE, shuffle=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.LEARNING_RATE)
+    schedule = transformers.get_linear_schedule_with_warmup(
+        optimizer, round(settings.WARMUP_RATIO * len(loader)), len(loader))
+    scaler = precision.scaler()
+    total = 0.0
+    model.train()
+    began = clock(precision.device)
+    for batch in loader:
+        ids, mask, labels = (batch[name].to(precision.device) for name in ("input_ids", "attention_mask", "labels"))
+        optimizer.zero_grad()
+        with precision.autocast():
+            loss = cross_entropy(model(ids, mask), labels)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), settings.MAX_GRAD_NORM or math.inf)
+        scaler.step(optimizer)
+        scaler.update()
+        schedule.step()
+        total += loss.item()
+    return clock(precision.device) - began
+
+
+class WithLoss(nn.Module):
+    """A classifier as the Trainer calls it."""
+
+    def __init__(self, classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, input_ids, attention_mask, labels):
+        logits = self.classifier(input_ids, attention_mask)
+        return {"loss": cross_entropy(logits, labels), "logits": logits}
+
+
+class EpochSeconds(transformers.TrainerCallback):
+    """The clock before the first batch and after the last."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def on_train_begin(self, arguments, state, control, **others):
+        self.began = clock(self.device)
+
+    def on_epoch_end(self, arguments, state, control, **others):
+        self.seconds = clock(self.device) - self.began
+
+
+def make_trainer(settings, model, rows, precision, folder, **arguments):
+    """The Trainer over rows tokenized up front; what the settings do not name is as it makes it by default."""
+    texts, labels = rows
+    encoded = model.tokenizer(texts, truncation=True, max_length=settings.MAX_LENGTH, return_token_type_ids=False)
+    dataset = [{"input_ids": ids, "attention_mask": mask, "labels": label} for ids, mask, label in
+               zip(encoded["input_ids"], encoded["attention_mask"], labels.tolist())]
+    arguments = transformers.TrainingArguments(
+        folder, per_device_train_batch_size=settings.BATCH_SIZE, learning_rate=settings.LEARNING_RATE,
+        weight_decay=settings.WEIGHT_DECAY, max_grad_norm=settings.MAX_GRAD_NORM, seed=settings.SEED,
+        fp16=precision.dtype is not None, use_cpu=precision.device.type == "cpu", report_to=[], save_strategy="no",
+        disable_tqdm=True, **arguments)
+    trainer = transformers.Trainer(WithLoss(model), arguments, train_dataset=dataset,
+                                   data_collator=transformers.DataCollatorWithPadding(model.tokenizer))
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def trainer(settings, model, rows, precision, **arguments):
+    """transformers' Trainer."""
+    seconds = EpochSeconds(precision.device)
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_trainer(settings, model, rows, precision, folder, num_train_epochs=1, **arguments)
+        run.add_callback(seconds)
+        run.train()
+    return seconds.seconds
+
+
+def trainer_grouped(settings, model, rows, precision):
+    """The same with rows of like length together."""
+    return trainer(settings, model, rows, precision, train_sampling_strategy="group_by_length")
+
+
+def script_training(settings, model, rows, precision, epochs):
+    """(a function that trains the epoch of a number, optimizer steps in all): the script's own parts put together."""
+    encoded = script.encode(*rows, model.tokenizer, settings.MAX_LENGTH)
+    loader, _ = script.make_loaders(settings, encoded, encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    _, steps = script.count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
+    optimizer = script.make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
+                                      settings.HEAD_LEARNING_RATE)
+    schedule = script.make_schedule(optimizer, steps, settings.WARMUP_RATIO)
+    scaler = precision.scaler()
+
+    def train_epoch(epoch):
+        loader.batch_sampler.epoch = epoch
+        script.train_epoch(model, loader, optimizer, schedule, scaler, precision,
+                           accumulation=settings.GRADIENT_ACCUMULATION_STEPS, max_grad_norm=settings.MAX_GRAD_NORM)
+
+    return train_epoch, steps
+
+
+def script_itself(settings, model, rows, precision):
+    """What BERT_main_aggressive.py does."""
+    train_epoch, _ = script_training(settings, model, rows, precision, epochs=1)
+    began = clock(precision.device)
+    train_epoch(1)
+    return clock(precision.device) - began
+
+
+SCRIPT = "script"
+WAYS = {"naive": naive, "trainer": trainer, "trainer grouped": trainer_grouped, SCRIPT: script_itself}
+
+
+# What is measured
+
+@contextlib.contextmanager
+def watched(encoder):
+    """What the encoder computes, noted without waiting for the device: token ids, and positions in its first layer."""
+    seen = SimpleNamespace(positions=0, passes=0, ids=[])
+
+    def before_layer(layer, positional, named):
+        hidden = positional[0] if positional else named["hidden_states"]
+        seen.positions += math.prod(hidden.shape[:-1])      # rows x positions, whatever the rows are
+        seen.passes += 1
+
+    def before_embedding(embedding, positional):
+        seen.ids.append(positional[0])
+
+    hooks = [encoder_layers(encoder)[0].register_forward_pre_hook(before_layer, with_kwargs=True),
+             encoder.get_input_embeddings().register_forward_pre_hook(before_embedding)]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def count_tokens(ids, pad_id):
+    """{token id: times}, padding left out."""
+    numbers, times = numpy.unique(ids, return_counts=True)
+    return {number: count for number, count in zip(numbers.tolist(), times.tolist()) if number != pad_id}
+
+
+def measure(way, settings, model, start, warm_up, counted, precision):
+    """Seconds, passes and positions of one epoch from the starting weights, and the tokens that were seen."""
+    for rows in (warm_up, counted):
+        model.load_state_dict(start)
+        model.zero_grad()
+        transformers.set_seed(settings.SEED)
+        gc.collect()
+        with watched(model.encoder) as seen:
+            seconds = WAYS[way](settings, model, rows, precision)
+    if not seen.positions or not seen.ids:
+        raise RuntimeError(f"{way}: what its encoder computes cannot be counted")
+    ids = torch.cat([one.flatten() for one in seen.ids]).cpu().numpy()
+    return {"seconds": seconds, "passes": seen.passes, "positions": seen.positions,
+            "tokens": count_tokens(ids, model.tokenizer.pad_token_id or 0)}
+
+
+def product_rate(width, tokens, precision):
+    """The highest rate of matrix products of an encoder's sizes and of a big square, in operations per second."""
+    device, big = precision.device, BIG_PRODUCT[precision.device.type]
+    best = 0.0
+    for rows, inner, columns in ((tokens, width, 4 * width), (tokens, 4 * width, width), (big, big, big)):
+        left, right = (torch.randn(shape, device=device).to(precision.dtype or torch.float32)
+                       for shape in ((rows, inner), (inner, columns)))
+        product = left @ right
+        for _ in range(PRODUCT_TRIES):
+            began = clock(device)
+            for _ in range(PRODUCTS[device.type]):
+                torch.mm(left, right, out=product)
+            best = max(best, 2 * rows * inner * columns * PRODUCTS[device.type] / (clock(device) - began))
+    return best
+
+
+def arithmetic(encoder, lengths):
+    """Operations that training needs for texts of these lengths: forward, and twice as many backward.
+
+    Forward these are two for each token and weight of the layers' matrices, and in attention 4 x width for each pair of
+    tokens and each layer. Pooler and head are too small to count.
+    """
+    layers = encoder_layers(encoder)
+    weights = sum(one.numel() for one in layers.parameters() if one.dim() == 2)
+    pairs = (lengths.astype(numpy.float64) ** 2).sum()
+    return 6 * weights * lengths.sum() + 12 * len(layers) * encoder.config.hidden_size * pairs
+
+
+# The comparison
+
+def read_rows(settings):
+    """((texts, labels) to train on, the same to validate on, names of the classes)."""
+    training, validation, whole = script.read_tables(settings)
+    names = script.class_names(whole.labels)
+    return *((table.texts, script.class_numbers(table, names)) for table in (training, validation)), names
+
+
+def rows_at(rows, numbers):
+    texts, labels = rows
+    return [texts[number] for number in numbers], labels[numbers]
+
+
+def draw_rows(settings, training, wanted):
+    """(warm-up rows, counted rows), drawn at random; both fill whole batches, as a rest would have each way's own size.
+
+    Raises:
+        SettingError: there are too few.
+    """
+    batch = settings.BATCH_SIZE
+    order = numpy.random.default_rng(settings.SEED).permutation(len(training[1]))
+    warm_up, rest = order[:WARM_UP_STEPS * batch], order[WARM_UP_STEPS * batch:]
+    counted = rest[:min(wanted, len(rest)) // batch * batch]
+    if not len(counted):
+        raise script.SettingError(f"{min(wanted, len(rest))} rows fill no batch of {batch} beside {WARM_UP_STEPS} "
+                                  "batches of warm-up; give more rows or a smaller BATCH_SIZE")
+    return rows_at(training, warm_up), rows_at(training, counted)
+
+
+def starting_model(settings, names, precision, size=""):
+    """The classifier on its device; the same seed gives the same weights."""
+    transformers.set_seed(settings.SEED)
+    if not size:
+        return script.load_model(settings, names, precision)
+    _, tokenizer = load_encoder(embedded_encoder("for its tokenizer"))
+    encoder = transformers.AutoModel.from_config(transformers.BertConfig(), dtype=torch.float32)    # its defaults are
+                                                                                                    # bert-base's size
+    return BertSentimentClassifier(
+        f"BERT of the size of {size}, random weights", len(names), settings.DROPOUT, settings.FREEZE_STRATEGY,
+        settings.HEAD, label_names=names, max_length=settings.MAX_LENGTH, encoder=encoder,
+        tokenizer=tokenizer).to(precision.device)
+
+
+def compare(settings, rounds, wanted, size=""):
+    """(figures of each way, conditions in words): the rounds, with their raw figures on standard error."""
+    if settings.GRADIENT_ACCUMULATION_STEPS > 1:
+        raise script.SettingError("GRADIENT_ACCUMULATION_STEPS must be 1 here: the naive loop does not accumulate")
+    precision = script.choose_precision(settings.ENABLE_FP16)
+    training, _, names = read_rows(settings)
+    warm_up, counted = draw_rows(settings, training, wanted)
+    model = starting_model(settings, names, precision, size)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    began = time.perf_counter()
+    encoded = script.encode(*counted, model.tokenizer, settings.MAX_LENGTH)
+    tokenizing = time.perf_counter() - began
+    there = count_tokens(encoded.ids, model.tokenizer.pad_token_id or 0)
+
+    def rate():
+        return product_rate(model.encoder.config.hidden_size, settings.BATCH_SIZE * settings.MAX_LENGTH, precision)
+
+    rates, results = [rate()], {way: [] for way in WAYS}
+    for number in range(1, rounds + 1):
+        for way in (WAYS if number % 2 else reversed(WAYS)):    # whatever drifts meets each way early and late
+            result = measure(way, settings, model, start, warm_up, counted, precision)
+            if result["tokens"] != there:
+                raise RuntimeError(f"{way} has not trained on the rows it was given, each once")
+            results[way].append(result)
+            print(f"round {number}  {way:<16}{result['seconds']:>9.3f} s{result['passes']:>6} passes"
+                  f"{result['positions']:>10,} positions", file=sys.stderr, flush=True)
+        rates.append(rate())
+        print(f"round {number}  matrix products {rates[-1] / 1e9:,.1f} GFLOPS", file=sys.stderr, flush=True)
+    needed = arithmetic(model.encoder, encoded.lengths()) if settings.FREEZE_STRATEGY == "none" else None
+    return figures(results, encoded.lengths(), needed, max(rates)), \
+        conditions(settings, model, encoded, precision, rounds, max(rates), tokenizing)
+
+
+def figures(results, lengths, needed, rate):
+    """{way: its figures}; needed: operations, None where it is not known how many."""
+    by_way = {}
+    for way, rounds in results.items():
+        seconds = statistics.median(one["seconds"] for one in rounds)
+        ratios = [one["seconds"] / own["seconds"] for one, own in zip(rounds, results[SCRIPT])]
+        by_way[way] = {"examples": len(lengths) / seconds, "tokens": int(lengths.sum()) / seconds,
+                       "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
+                       "share": int(lengths.sum()) / statistics.median(one["positions"] for one in rounds),
+                       "of_rate": None if needed is None else needed / seconds / rate}
+    return by_way
+
+
+def table(by_way):
+    """Lines of the table."""
+    lines = ["| | examples/s | real tokens/s | script is so many times as fast | real tokens among computed positions |"
+             " arithmetic, of the rate of matrix products |", "| --- | --- | --- | --- | --- | --- |"]
+    for way, one in by_way.items():
+        ratio = "" if way == SCRIPT else f"{one['ratio']:.2f} ({one['lowest']:.2f} to {one['highest']:.2f})"
+        of_rate = "" if one["of_rate"] is None else f"{one['of_rate']:.1%}"
+        lines.append(f"| {way} | {one['examples']:,.1f} | {one['tokens']:,.0f} | {ratio} | {one['share']:.1%} "
+                     f"| {of_rate} |")
+    return lines
+
+
+def device_name(precision):
+    return torch.cuda.get_device_name() if precision.device.type == "cuda" else "cpu"
+
+
+def conditions(settings, model, encoded, precision, rounds, rate, tokenizing):
+    """All that the figures hold for, in one paragraph."""
+    versions = ", ".join(f"{one.__name__} {one.__version__}" for one in (torch, transformers, accelerate))
+    return (f"{model.encoder_name}; {len(encoded):,} rows of {encoded.lengths().mean():.1f} tokens on average, at most "
+            f"{settings.MAX_LENGTH}, batches of {settings.BATCH_SIZE}; strategy {settings.FREEZE_STRATEGY}; median of "
+            f"{rounds} rounds (lowest to highest), {clock_name(precision.device)}; tokenizing up front, not counted, "
+            f"{tokenizing:.2f} s; matrix products at best {rate / 1e9:,.1f} GFLOPS; {device_name(precision)} "
+            f"{precision.reason.split()[0]}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+            f"{versions}; {datetime.date.today()}")
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements of each way")
+    parser.add_argument("--rows", type=int, default=ROWS, help="rows trained on in each measurement")
+    parser.add_argument("--encoder", help="a folder or a name, as MODEL_NAME")
+    parser.add_argument("--size", choices=["bert-base"], default="", help="a BERT of this size with random weights")
+    options, constants = parser.parse_known_args(arguments)
+    constants += [f"--MODEL_NAME={options.encoder}"] if options.encoder else []
+    try:
+        with contextlib.redirect_stdout(sys.stderr):        # what the script says is no part of the table
+            by_way, told = compare(script.read_settings(constants), options.rounds, options.rows, options.size)
+    except (ConstantError, script.SettingError, TableError, EncoderError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(table(by_way)))
+    print(f"\n{told}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

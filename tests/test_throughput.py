@@ -1,0 +1,89 @@
+"""The two comparisons with transformers' Trainer, in small: figures are there, and all ways train on the same rows."""
+
+import csv
+import math
+import sys
+
+import numpy
+import pytest
+from conftest import ROOT, write_csv
+
+import BERT_main_aggressive as script
+
+sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+
+import equal_quality
+import throughput
+
+LONGEST = 60        # characters; the tiny BERT takes 64 tokens, and of most words each letter is one
+
+
+def short_posts(folder, count):
+    """The first rows of the sample that the tiny BERT takes whole."""
+    with open(ROOT / "data" / "sample.csv", newline="", encoding="utf-8") as file:
+        rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if len(row["text"]) <= LONGEST]
+    return write_csv(folder / "short.csv", rows[:count])
+
+
+def constants(tiny_encoder, table):
+    return [f"--MODEL_NAME={tiny_encoder}", f"--TRAIN_PATH={table}", "--MAX_LENGTH=64", "--BATCH_SIZE=8"]
+
+
+def test_all_ways_train_on_the_same_rows_and_less_padding_is_counted_as_such(tiny_encoder, tmp_path):
+    settings = script.read_settings(constants(tiny_encoder, short_posts(tmp_path, 160)))
+    ways, told = throughput.compare(settings, rounds=1, wanted=96)      # raises where one way sees other tokens
+    assert list(ways) == ["naive", "trainer", "trainer grouped", "script"]
+    for one in ways.values():
+        assert all(math.isfinite(value) and value > 0 for value in one.values())
+        assert one["share"] <= 1 and one["of_rate"] < 1
+    assert ways["naive"]["share"] < ways["trainer"]["share"] < ways["trainer grouped"]["share"]
+    assert ways["trainer"]["share"] < ways["script"]["share"]
+    assert "96 rows" in told
+    lines = throughput.table(ways)
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + len(ways)
+
+
+def test_a_way_that_leaves_rows_out_is_refused(tiny_encoder, tmp_path, monkeypatch):
+    def half(settings, model, rows, precision):
+        return throughput.naive(settings, model, throughput.rows_at(rows, range(len(rows[1]) // 2)), precision)
+
+    monkeypatch.setattr(throughput, "WAYS", {"half": half})
+    settings = script.read_settings(constants(tiny_encoder, short_posts(tmp_path, 60)))
+    with pytest.raises(RuntimeError, match="half has not trained on the rows it was given"):
+        throughput.compare(settings, rounds=1, wanted=32)
+
+
+def test_ways_are_held_against_the_script_round_by_round():
+    def rounds(*seconds):
+        return [{"seconds": one, "positions": 200} for one in seconds]
+
+    results = {"naive": rounds(2.0, 9.0, 4.0), "script": rounds(1.0, 3.0, 4.0)}
+    naive = throughput.figures(results, numpy.array([40, 60]), needed=8e9, rate=1e10)["naive"]
+    assert naive == {"examples": 0.5, "tokens": 25, "ratio": 2, "lowest": 1, "highest": 3, "share": 0.5, "of_rate": 0.2}
+
+
+def test_the_arithmetic_is_that_of_a_layer_written_out(tiny_encoder):
+    from transformers import AutoModel
+    encoder = AutoModel.from_pretrained(tiny_encoder)       # 2 layers, 32 wide, 64 within
+    length, forward = 10, 0
+    forward += 4 * 2 * length * 32 * 32         # query, key, value, output
+    forward += 2 * 2 * length * length * 32     # scores, and the values they weigh
+    forward += 2 * 2 * length * 32 * 64         # up and down
+    assert throughput.arithmetic(encoder, numpy.array([length])) == 3 * 2 * forward
+
+
+def test_script_and_trainer_take_the_same_steps_and_are_scored_on_the_same_rows(tiny_encoder, tmp_path, monkeypatch,
+                                                                                capsys):
+    monkeypatch.setattr(equal_quality, "SEEDS", (1, 2))
+    results = tmp_path / "results.jsonl"
+    arguments = [f"--results={results}", "--NUM_EPOCHS=2", *constants(tiny_encoder, short_posts(tmp_path, 60))]
+    assert equal_quality.main(arguments) == 0
+    table = capsys.readouterr().out
+    assert "| script less trainer, seed by seed | " in table and "12 steps" in table
+    assert len(results.read_text("utf-8").splitlines()) == 4
+
+    assert equal_quality.main(arguments) == 0               # nothing is left to train
+    again = capsys.readouterr()
+    assert again.out == table and not again.err
+    assert equal_quality.main([*arguments, "--LEARNING_RATE=1e-3"]) == 2
+    assert "other constants" in capsys.readouterr().err
