@@ -1002,7 +1002,7 @@ class Interruption:
 
 # The run
 
-def load_model(settings, names, precision, team):
+def load_model(settings, names, precision, team=ALONE):
     """The classifier on its device, as the settings ask for it; says which encoder it got and what is trained of it."""
     source = find_encoder(settings.MODEL_NAME)
     say("encoder", source.name)
@@ -1020,6 +1020,8 @@ def load_model(settings, names, precision, team):
     why_not = model.run_end_to_end()
     say("padding", "none computed outside attention: a batch's texts run end to end" if not why_not else
         f"batches of like length; {type(model.encoder).__name__} cannot run texts end to end: {why_not}")
+    if precision.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")      # TF32, in whatever stays float32
     if team.size > 1:
         say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} a batch")
         if precision.device.type == "cuda":

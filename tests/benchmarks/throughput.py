@@ -310,10 +310,12 @@ def starting_model(settings, names, precision, size=""):
     _, tokenizer = load_encoder(embedded_encoder("for its tokenizer"))
     encoder = transformers.AutoModel.from_config(transformers.BertConfig(), dtype=torch.float32)    # its defaults are
                                                                                                     # bert-base's size
-    return BertSentimentClassifier(
+    model = BertSentimentClassifier(
         f"BERT of the size of {size}, random weights", len(names), settings.DROPOUT, settings.FREEZE_STRATEGY,
         settings.HEAD, label_names=names, max_length=settings.MAX_LENGTH, encoder=encoder,
         tokenizer=tokenizer).to(precision.device)
+    model.run_end_to_end()
+    return model
 
 
 def compare(settings, rounds, wanted, size=""):
