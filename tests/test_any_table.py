@@ -211,13 +211,13 @@ def assert_accounted_for(table):
     assert set(table.dropped) <= {"empty", "without text", "without label"}
     assert len(table.texts) == len(table.labels) == len(table.lines) and len(table.groups) in (0, len(table))
     assert all(text.strip() and label.strip() for text, label in zip(table.texts, table.labels))
-    "".join(table.texts + table.labels + table.groups).encode("utf-8")      # as every tokenizer does first
-    assert table.lines == sorted(set(table.lines))
+    "".join([*table.texts, *table.labels, *table.groups]).encode("utf-8")      # as every tokenizer does first
+    assert list(table.lines) == sorted(set(table.lines))
 
 
 def assert_split_apart(table, training, validation):
     assert len(training) and len(validation)
-    assert sorted(training.lines + validation.lines) == table.lines
+    assert sorted([*training.lines, *validation.lines]) == list(table.lines)
     assert not {normalized(text) for text in training.texts} & {normalized(text) for text in validation.texts}
     assert not set(training.groups) & set(validation.groups)
     assert not overlap(training, validation).inflates
@@ -235,7 +235,7 @@ def through(path, arguments, share, rows):
     assert Counter(names[number] for number in class_numbers(table, names)) == Counter(table.labels)
     sample = sample_rows(table, rows, seed=1)
     assert len(sample) == (rows if 0 < rows < len(table) else len(table))
-    assert set(sample.lines) <= set(table.lines) and sample.lines == sorted(sample.lines)
+    assert set(sample.lines) <= set(table.lines) and list(sample.lines) == sorted(sample.lines)
     try:
         training, validation = split_table(table, share, seed=1)
         assert_split_apart(table, training, validation)

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from conftest import posts, write_csv
 
-from data.tables import (MOST_CLASSES, Table, TableError, class_names, class_numbers, normalized, overlap, read_table,
-                         sample_rows, split_table)
+from data.tables import (MOST_CLASSES, Table, TableError, Texts, class_names, class_numbers, normalized, overlap,
+                         read_table, sample_rows, split_table)
 
 ROWS = [("great, really", "Positive"), ("it said \"no\"", "Negative"), ("two\nlines", "Neutral"), ("日本語 🙂", "Positive")]
 
@@ -32,6 +32,17 @@ def test_every_format_gives_the_same_rows(tmp_path, ending, bom):
     assert list(zip(table.texts, table.labels)) == ROWS
 
 
+def test_texts_packed_end_to_end_are_read_like_a_list():
+    texts = ["good", "日本語 🙂", "", "two\nlines", "bad"]
+    packed = Texts(texts)
+    assert packed == texts and packed != texts[:4] and list(reversed(packed)) == texts[::-1]
+    assert packed[-1] == "bad" and packed[1:4] == texts[1:4] and packed[::-2] == texts[::-2]
+    assert packed.index("two\nlines") == 3 and "good" in packed and "goo" not in packed
+    for row in (5, -6):
+        with pytest.raises(IndexError):
+            packed[row]
+
+
 def test_a_file_without_header_is_read_by_column_names(tmp_path):
     path = write_csv(tmp_path / "t.csv", [(1, "X", "Positive", "good"), (2, "Y", "Negative", "bad")], header=None)
     table = read_table(path, group_column="id", column_names=["id", "entity", "label", "text"])
@@ -53,7 +64,7 @@ def test_empty_lines_are_rows_without_anything_except_above_the_header(tmp_path,
     path.write_text(header + row + "\n" + row + "\r\n" * 2, "utf-8")
     table = read_table(path)
     assert table.account() == "2 of 5 rows: 3 empty"
-    assert table.lines == [header.count("\n") + 1, header.count("\n") + 3]
+    assert list(table.lines) == [header.count("\n") + 1, header.count("\n") + 3]
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
@@ -61,7 +72,7 @@ def test_lines_end_as_on_any_system(tmp_path, line_end):
     path = tmp_path / "t.csv"
     path.write_bytes(line_end.join(["text,label", '"two', 'lines",1', "bad,0", ""]).encode())
     table = read_table(path)
-    assert table.texts == [f"two{line_end}lines", "bad"] and table.lines == [2, 4] and table.read == 2
+    assert table.texts == [f"two{line_end}lines", "bad"] and list(table.lines) == [2, 4] and table.read == 2
 
 
 def test_null_and_nan_of_json_are_no_text_and_no_label(tmp_path):
@@ -217,7 +228,7 @@ def test_a_tenth_is_set_aside_however_many_classes_there_are(tmp_path, count, cl
     labels = [str(number % classes) for number in range(count)]
     table = Table("t.csv", [f"text {number}" for number in range(count)], labels, [], list(range(count)))
     training, validation = split_table(table, 0.1, seed=0)
-    assert sorted(training.lines + validation.lines) == table.lines
+    assert sorted([*training.lines, *validation.lines]) == list(table.lines)
     assert len(validation) == pytest.approx(count / 10, abs=1)
     assert len(sample_rows(table, count // 10, seed=0)) == count // 10
 
@@ -225,7 +236,7 @@ def test_a_tenth_is_set_aside_however_many_classes_there_are(tmp_path, count, cl
 def test_a_sample_of_rows_is_stratified_and_repeatable(tmp_path):
     table = read_table(write_csv(tmp_path / "t.csv", posts(1000)))
     part = sample_rows(table, 200, seed=3)
-    assert len(part) == 200 and part.lines == sorted(part.lines) == sample_rows(table, 200, seed=3).lines
+    assert len(part) == 200 and list(part.lines) == sorted(part.lines) == list(sample_rows(table, 200, seed=3).lines)
     for label, number in Counter(table.labels).items():
         assert abs(part.labels.count(label) - number / 5) <= 1
     assert sample_rows(table, 0, seed=3) is table and sample_rows(table, 5000, seed=3) is table
