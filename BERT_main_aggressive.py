@@ -59,7 +59,7 @@ from tqdm.auto import tqdm
 from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, find_encoder,
                                    flush_to_disk, load_encoder)
 from data.augment import CHANGES, augmented, read_synonyms
-from data.batches import BottomStates, LikeLengthBatches, encode, padded
+from data.batches import BottomStates, LikeLengthBatches, Tokens, encode, padded
 from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
                          split_table)
 from diagnosis.constants import ConstantError, help_text, override, read_constants
@@ -145,6 +145,7 @@ STATES_KEPT = 2         # the newest, and the one before in case the newest is d
 CACHE_MEMORY = 0.25     # share of the machine's memory that CACHE_FROZEN_LAYERS may take; beyond it the disk does, in fp16
 WORD = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]{2,}"     # scikit-learn's, but texts without
                         # blanks between their words (Chinese, Japanese) are cut into characters
+BASELINE_ROWS = 200_000     # that the linear model is fitted on at most; its memory and time grow with them
 SHOWN_CLASSES = 30      # with more of them the scores by class stand in files only
 
 
@@ -371,16 +372,21 @@ class Baseline:
     largest_class: str
     linear_accuracy: float  # LinearSVC over TF-IDF
     linear_macro_f1: float
+    linear_model: str = "LinearSVC over TF-IDF"     # says so where it was not fitted on all rows
 
 
-def measure_baseline(training, validation, names, training_labels, validation_labels):
-    """Guessing, and a linear model over TF-IDF, both fitted on the training rows."""
+def measure_baseline(training, validation, names, training_labels, validation_labels, seed=0):
+    """Guessing, and a linear model over TF-IDF, both fitted on the training rows; it on BASELINE_ROWS at most."""
     shares = numpy.bincount(training_labels, minlength=len(names)) / len(training_labels)
     vectors = TfidfVectorizer(token_pattern=WORD)
+    texts, labels, linear_model = training.texts, training_labels, Baseline.linear_model
+    if len(training) > BASELINE_ROWS:
+        drawn = numpy.sort(numpy.random.default_rng(seed).choice(len(training), BASELINE_ROWS, replace=False))
+        texts, labels, linear_model = [texts[row] for row in drawn], labels[drawn], f"LinearSVC, {BASELINE_ROWS:,} rows"
     try:
         with warnings.catch_warnings():     # many classes beside few rows are no news here
             warnings.simplefilter("ignore", UserWarning)
-            model = LinearSVC(random_state=0).fit(vectors.fit_transform(training.texts), training_labels)
+            model = LinearSVC(random_state=0).fit(vectors.fit_transform(texts), labels)
         linear = model.predict(vectors.transform(validation.texts))
     except ValueError:      # no word in any text: the linear model has nothing to see and guesses
         linear = numpy.full_like(validation_labels, shares.argmax())
@@ -388,7 +394,7 @@ def measure_baseline(training, validation, names, training_labels, validation_la
         return Baseline(float(-numpy.log(shares)[validation_labels].mean()),
                         float((validation_labels == shares.argmax()).mean()), names[shares.argmax()],
                         accuracy_score(validation_labels, linear),
-                        f1_score(validation_labels, linear, average="macro", zero_division=0))
+                        f1_score(validation_labels, linear, average="macro", zero_division=0), linear_model)
 
 
 # Optimization
@@ -754,8 +760,8 @@ def say_look(model, optimizer, schedule, steps_per_epoch, settings, texts, train
     """The doctor's checks that need no training: one line when all is well, the findings when not."""
     sample = model.tokenizer(texts[:1000], truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
     judgement = look(model, model.encoder, optimizer, schedule, steps_per_epoch, settings.NUM_EPOCHS, model.tokenizer,
-                     [ids for _, ids, _ in training], training.labels, [ids for _, ids, _ in validation],
-                     validation.labels, settings.BATCH_SIZE, settings.MAX_LENGTH, list(map(len, sample)), __file__)
+                     Tokens(training), training.labels, Tokens(validation), validation.labels, settings.BATCH_SIZE,
+                     settings.MAX_LENGTH, list(map(len, sample)), __file__)
     for line, text in enumerate(told(judgement)):
         say("look" if line == 0 else "", text)
 
@@ -779,7 +785,7 @@ def say_summary(best, epochs, baseline, rows, encoder_name, warning):
     print(f"{'':<11}{'':<32}{'accuracy':>9}{'macro-F1':>10}")
     print(f"{'':<11}{'this model':<32}{best['val_acc']:>9.3f}{best['val_macro_f1']:>10.3f}   "
           f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){inflated}")
-    print(f"{'':<11}{'LinearSVC over TF-IDF':<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}"
+    print(f"{'':<11}{baseline.linear_model:<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}"
           f"{inflated}")
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
 
@@ -1155,10 +1161,11 @@ def prepare(settings, team):
     transformers.set_seed(settings.SEED)
     precision = choose_precision(settings.ENABLE_FP16)
     training, validation, whole = read_tables(settings)
-    names = class_names(whole.labels)
+    names, dropped = class_names(whole.labels), dict(whole.dropped)
     shared, warning = say_split(settings, training, validation, whole)
+    del whole
     training_labels, validation_labels = class_numbers(training, names), class_numbers(validation, names)
-    baseline = measure_baseline(training, validation, names, training_labels, validation_labels)
+    baseline = measure_baseline(training, validation, names, training_labels, validation_labels, settings.SEED)
     shares = Counter(training.labels)
     say("classes", ", ".join(f"{name} {shares[name] / len(training):.1%}" for name in names))
     say("guessing", f"loss {baseline.loss:.4f} by class frequency, accuracy {baseline.accuracy:.3f} "
@@ -1181,6 +1188,8 @@ def prepare(settings, team):
     say_look(model, optimizer, schedule, steps_per_epoch, settings, training.texts, training_set, validation_set)
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
+    if not settings.AUGMENT:
+        training = Table(training.path, lines=training.lines)   # nothing reads the texts again
     return Run(
         settings, folder, lock, precision, names, training, validation, validation_labels, shared, warning, baseline,
         team, model, with_team(model, team), loaders, optimizer, schedule, steps, precision.scaler(),
@@ -1189,7 +1198,8 @@ def prepare(settings, team):
          "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""},
         {"encoder": model.encoder_name, "device": str(precision.device), "precision": precision.reason.split()[0],
          "label_names": names, "training_rows": len(training), "validation_rows": len(validation),
-         "processes": team.size, "dropped": dict(whole.dropped), "optimizer_steps": steps, "trainable_parameters": model.trainable_parameters(),
+         "processes": team.size, "dropped": dropped, "optimizer_steps": steps,
+         "trainable_parameters": model.trainable_parameters(),
          "validation_texts_in_training": shared.texts, "validation_groups_in_training": shared.groups,
          "baseline": vars(baseline)},
         Progress(), read_synonyms(settings.SYNONYMS_PATH) if "synonyms" in settings.AUGMENT else {},
@@ -1441,7 +1451,8 @@ def say_trials(results):
               f"{result['seconds']:>9.0f}")
     if done:
         baseline, rows = done[0][1]["baseline"], done[0][1]["rows"]
-        print(f"{'LinearSVC over TF-IDF':<39}{baseline['linear_accuracy']:>10.3f}{baseline['linear_macro_f1']:>10.3f}")
+        linear_model = baseline.get("linear_model", Baseline.linear_model)
+        print(f"{linear_model:<39}{baseline['linear_accuracy']:>10.3f}{baseline['linear_macro_f1']:>10.3f}")
         print(f"{'always ' + baseline['largest_class']:<39}{baseline['accuracy']:>10.3f}")
         print(f"{done[0][1]['encoder']}; one seed, {rows:,} validation rows: accuracies within "
               f"{1.96 * math.sqrt(0.5 / rows):.3f} of each other are alike")

@@ -1,5 +1,6 @@
 """Batches of tokenized texts: tokenized once, kept end to end, drawn with texts of like length."""
 
+from array import array
 from dataclasses import dataclass
 
 import numpy
@@ -11,7 +12,7 @@ from tqdm.auto import tqdm
 @dataclass
 class Encoded(Dataset):
     """Tokenized texts, end to end in one array: the ids of row i are ids[starts[i]:starts[i + 1]]."""
-    ids: numpy.ndarray          # int32
+    ids: numpy.ndarray          # uint16 where the vocabulary is small enough, else int32
     starts: numpy.ndarray       # int64, rows + 1
     labels: numpy.ndarray       # int64
     bottom: "BottomStates | None" = None
@@ -26,15 +27,30 @@ class Encoded(Dataset):
         return numpy.diff(self.starts)
 
 
+class Tokens:
+    """The ids of each row of an Encoded, cut out when asked for: all of them at once would take more than the rows."""
+
+    def __init__(self, encoded):
+        self.encoded = encoded
+
+    def __len__(self):
+        return len(self.encoded)
+
+    def __getitem__(self, row):
+        return self.encoded[row][1]
+
+
 def encode(texts, labels, tokenizer, max_length, chunk=4096):
     """Tokenize once, with the special tokens, cut at max_length."""
-    ids, lengths = [], []
+    short = max(tokenizer.get_vocab().values()) < 1 << 16
+    ids, lengths = array("H" if short else "i"), array("q", [0])    # these grow in place
     for start in tqdm(range(0, len(texts), chunk), "tokenize", leave=False, disable=None):
         rows = tokenizer(texts[start:start + chunk], truncation=True, max_length=max_length,
                          return_attention_mask=False, return_token_type_ids=False)["input_ids"]
-        lengths += map(len, rows)
-        ids.append(numpy.concatenate([numpy.asarray(row, dtype=numpy.int32) for row in rows]))
-    return Encoded(numpy.concatenate(ids), numpy.cumsum([0] + lengths), labels)
+        lengths.extend(map(len, rows))
+        for row in rows:
+            ids.extend(row)
+    return Encoded(numpy.asarray(ids), numpy.cumsum(lengths), labels)
 
 
 class BottomStates:

@@ -59,7 +59,7 @@ def write_run_report(folder, *, history, best_epoch, probabilities, labels, name
         names: the class names, in the order of their numbers.
         validation: the validation rows, a data.tables.Table; its path, texts and lines are used.
         lengths: tokens of each validation text, as the model read it.
-        baseline: loss, accuracy, largest_class, linear_accuracy and linear_macro_f1 on these rows (Baseline).
+        baseline: loss, accuracy, largest_class, linear_model, linear_accuracy and linear_macro_f1 on these rows.
         shared: texts and groups, shares of the validation rows that stand in training too (data.tables.Overlap).
         warning: one line where these inflate the scores, else "".
         constants: name -> value, as the run used them.
@@ -142,7 +142,7 @@ def scores(matrix, baseline, rows_of_largest):
     unknown = math.nan, math.nan
     return [{"name": "this model", "accuracy": right / rows, "interval": wilson(right, rows),
              "macro_f1": macro_f1(matrix.diagonal(), given, said), "macro_f1_interval": macro_f1_interval(matrix)},
-            {"name": "LinearSVC over TF-IDF", "accuracy": baseline.linear_accuracy,
+            {"name": baseline.linear_model, "accuracy": baseline.linear_accuracy,
              "interval": wilson(baseline.linear_accuracy * rows, rows), "macro_f1": baseline.linear_macro_f1,
              "macro_f1_interval": unknown},
             {"name": "always", "class": baseline.largest_class, "accuracy": rows_of_largest / rows,

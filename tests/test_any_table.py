@@ -17,16 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 import unicodedata
 import warnings
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-from conftest import ROOT, posts
+from conftest import ROOT, posts, write_csv
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
+from data.batches import encode
 from data.tables import (TableError, class_names, class_numbers, normalized, overlap, read_table, sample_rows,
                          split_table)
 
@@ -380,3 +383,20 @@ def test_a_cell_of_a_megabyte_is_read_whole(tmp_path):
     text = 'so "good",\n' * 90_000
     content = as_delimited([(text, "1"), (text[:-50_000], "0")], ("text", "label"), ",", "\n")
     assert read_table(written(tmp_path, ".csv", content.encode())).texts == [text.strip(), text[:-50_000].strip()]
+
+
+def test_a_short_text_takes_less_than_200_bytes_tokenized_and_on_the_way_there(tmp_path, tiny_encoder):
+    tokenizer, seen = AutoTokenizer.from_pretrained(tiny_encoder), []
+    for rows in 10_000, 20_000:
+        path = write_csv(tmp_path / f"{rows}.csv", [(f"{text}, {text}!", label) for text, label in posts(rows)])
+        tracemalloc.start()
+        whole = read_table(path)
+        training, validation = split_table(whole, 0.1, seed=1)
+        overlap(training, validation)
+        del whole
+        encoded = encode(training.texts, class_numbers(training, class_names(training.labels)), tokenizer, 64)
+        seen.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert encoded.ids.dtype == "uint16" and len(encoded) == 0.9 * rows
+        assert encoded.ids.nbytes + encoded.starts.nbytes + encoded.labels.nbytes < 200 * len(encoded)
+    assert seen[1] - seen[0] < 200 * 10_000, seen

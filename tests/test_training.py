@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
-from data.batches import Encoded, LikeLengthBatches, padded
+from data.batches import Encoded, LikeLengthBatches, encode, padded
 from data.tables import Table
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -205,6 +205,22 @@ def test_validation_gives_the_logits_in_the_order_of_the_rows():
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, torch.tensor(rows.labels)).item())
 
 
+@pytest.mark.parametrize("highest, dtype", [(65_535, "uint16"), (65_536, "int32")])
+def test_token_ids_are_kept_in_two_bytes_where_the_vocabulary_allows(highest, dtype):
+    class Tokenizer:
+        def get_vocab(self):
+            return {"a": 0, "b": highest}
+
+        def __call__(self, texts, **options):
+            return {"input_ids": [[self.get_vocab()[letter] for letter in text] for text in texts]}
+
+    rows = encode(["ab", "b", "abba"], numpy.array([0, 1, 1]), Tokenizer(), 8, chunk=2)
+    assert rows.ids.dtype == dtype and rows.lengths().tolist() == [2, 1, 4]
+    batch = padded([rows[0], rows[2]], 7)
+    assert batch["input_ids"].tolist() == [[0, highest, 7, 7], [0, highest, highest, 0]]
+    assert batch["labels"].tolist() == [0, 1] and batch["rows"].tolist() == [0, 2]
+
+
 # What figures mean
 
 def test_the_linear_baseline_sees_the_words_of_chinese_too():
@@ -215,6 +231,21 @@ def test_the_linear_baseline_sees_the_words_of_chinese_too():
     training, validation = table.rows(range(30)), table.rows(range(30, 40))
     baseline = script.measure_baseline(training, validation, ["0", "1"], labels[:30], labels[30:])
     assert baseline.linear_accuracy == 1.0
+
+
+def test_the_linear_baseline_of_a_large_table_is_fitted_on_rows_drawn_with_the_seed_and_says_so(monkeypatch):
+    labels = numpy.array([0, 1] * 200)
+    table = Table("t.csv", [f"{'bad good'.split()[label]} thing" for label in labels], list(map(str, labels)), [],
+                  list(range(400)))
+    fitted = []
+    fit = script.LinearSVC.fit
+    monkeypatch.setattr(script.LinearSVC, "fit", lambda model, x, y: fitted.append(y.tolist()) or fit(model, x, y))
+    for most, seed in ((400, 0), (50, 0), (50, 0), (50, 1)):
+        monkeypatch.setattr(script, "BASELINE_ROWS", most)
+        baseline = script.measure_baseline(table, table, ["0", "1"], labels, labels, seed)
+        assert baseline.linear_accuracy == 1.0 and baseline.accuracy == 0.5
+        assert baseline.linear_model == ("LinearSVC over TF-IDF" if most == 400 else "LinearSVC, 50 rows")
+    assert list(map(len, fitted)) == [400, 50, 50, 50] and fitted[1] == fitted[2] != fitted[3]
 
 
 def test_figures_are_judged_against_the_measured_baseline_and_not_against_ln_4():
