@@ -13,6 +13,8 @@ linear model has 0.676 and always saying Negative 0.296 (embedded encoder, two C
 Does it not learn? `python diagnose_bert.py` takes the same constants and names the cause.
 """
 
+import contextlib
+import ctypes
 import dataclasses
 import datetime
 import hashlib
@@ -143,6 +145,7 @@ MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its
 LATE = 8                # flags on their way from the device, two a step, before the oldest is looked at
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
 CACHE_MEMORY = 0.25     # share of the machine's memory that CACHE_FROZEN_LAYERS may take; beyond it the disk does, in fp16
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 WORD = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]{2,}"     # scikit-learn's, but texts without
                         # blanks between their words (Chinese, Japanese) are cut into characters
 BASELINE_ROWS = 200_000     # that the linear model is fitted on at most; its memory and time grow with them
@@ -1039,6 +1042,18 @@ def load_model(settings, names, precision, team=ALONE):
     return model
 
 
+def keep_freed_memory():
+    """On a CPU with glibc: keep what a step frees for the next one, instead of giving it back to the system.
+
+    glibc maps blocks above 32 MB anew each time, the gradient of the word embeddings among them, and the system clears
+    their pages: a tenth of a step. The numbers are those of <malloc.h>.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):       # no glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        for name, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, (1 << 31) - 1)):
+            mallopt(name, value)
+
+
 def cache_bottom(settings, model, datasets, precision, folder, team):
     """Keep what the frozen layers make of each text from its first time on, where that pays; say so, or why not."""
     layers = model.frozen_layers()
@@ -1360,6 +1375,8 @@ def train(settings, arguments, command="", team=ALONE):
     run = prepare(settings, team)
     if settings.RESUME:
         resume(run)
+    if run.precision.device.type == "cpu":
+        keep_freed_memory()
     try:
         interrupted = train_epochs(run)
     except NumbersGoneWrong as error:

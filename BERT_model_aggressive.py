@@ -54,6 +54,7 @@ HUB_SECONDS = 5.0                           # the hub must answer within this ti
 # trainable.
 FREEZE_STRATEGIES = {"none": None, "embed": 0.0, "half": 0.5, "full": 0.75}
 HEADS = ("batchnorm", "linear")
+ATTENDED = ("attention.output", "sa_layer_norm")    # a layer's names for what follows its attention: BERT's, DistilBERT's
 EMBEDDING_MODULES = ("embeddings", "embeddings_project")    # an encoder's names for what stands below its layers
 
 # The encoder that a plain `pip install -r requirements.txt` brings along: sentence-transformers' all-MiniLM-L6-v2,
@@ -315,12 +316,15 @@ class BertSentimentClassifier(nn.Module):
         return output.last_hidden_state[:, 0] if pooled is None else pooled
 
     def pooled_end_to_end(self, input_ids, lengths, bottom=None):
-        """The same, computed on the tokens alone."""
+        """The same, computed on the tokens alone, and the top layer's feed-forward part on the first ones alone."""
         layout = end_to_end(lengths, input_ids.shape[1], input_ids.device)
-        with self.starting_above(None if bottom is None else bottom.flatten(0, 1)[layout.places][None]):
+        bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
+        with self.ending_with(layout.starts), self.starting_above(bottom):
             output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
                                   position_ids=layout.positions[None] + self.first_position)
-        first_tokens = output.last_hidden_state[0, layout.starts]
+        first_tokens = output.last_hidden_state[0]
+        if len(first_tokens) > layout.texts:
+            first_tokens = first_tokens[layout.starts]
         pooler = getattr(self.encoder, "pooler", None)
         return first_tokens if pooler is None else pooler(first_tokens[:, None])
 
@@ -368,6 +372,18 @@ class BertSentimentClassifier(nn.Module):
         finally:
             for holder, name, module in replaced:
                 setattr(holder, name, module)
+
+    @contextlib.contextmanager
+    def ending_with(self, tokens):
+        """The encoder whose top layer, once it has attended, goes on with these tokens alone: nothing reads the others."""
+        top = encoder_layers(self.encoder)[-1]
+        attended = next((module for name, module in top.named_modules() if name in ATTENDED), None)
+        hook = attended and attended.register_forward_hook(lambda module, given, output: output[:, tokens])
+        try:
+            yield
+        finally:
+            if hook:
+                hook.remove()
 
     @contextlib.contextmanager
     def seeing_bottom(self):

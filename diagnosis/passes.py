@@ -143,7 +143,10 @@ class Passes:
         hidden = next((leaf for _, leaf in nested.tensors(output) if leaf.dim() == 3), None)
         if hidden is not None and self.open is not None:
             now = self.open
-            now.first_token = (hidden[:, 0] if now.starts is None else hidden[0, now.starts]).detach()
+            if now.starts is None:
+                now.first_token = hidden[:, 0].detach()
+            else:       # the script may have let the first tokens alone go on
+                now.first_token = (hidden[0] if hidden.shape[1] == len(now.starts) else hidden[0, now.starts]).detach()
 
     def see_autocast(self):
         if self.record.autocast is None:

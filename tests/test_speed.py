@@ -60,9 +60,10 @@ def test_texts_end_to_end_give_the_logits_and_gradients_of_padded_ones(family, s
     padded = logits_and_gradients(model, ids, mask)
     assert model.run_end_to_end() == ""
     shapes = []
-    encoder_layers(model.encoder)[-1].register_forward_hook(lambda layer, given, output: shapes.append(given[0].shape))
+    encoder_layers(model.encoder)[-1].register_forward_hook(
+        lambda layer, given, output: shapes.extend([given[0].shape, output.shape]))
     assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
-    assert shapes == [(1, 35, 32)]          # 35 tokens instead of 72 positions
+    assert shapes == [(1, 35, 32), (1, 6, 32)]      # 35 tokens instead of 72 positions; in the end the 6 texts' first ones
     assert_alike(logits_and_gradients(model, ids, mask), padded)        # without lengths, as predict() calls it
 
 

@@ -58,7 +58,7 @@ def test_ways_are_held_against_the_script_round_by_round():
         return [{"seconds": one, "positions": 200} for one in seconds]
 
     results = {"naive": rounds(2.0, 9.0, 4.0), "script": rounds(1.0, 3.0, 4.0)}
-    naive = throughput.figures(results, numpy.array([40, 60]), needed=8e9, rate=1e10)["naive"]
+    naive = throughput.figures(results, numpy.array([40, 60]), {"naive": 8e9, "script": 8e9}, rate=1e10)["naive"]
     assert naive == {"examples": 0.5, "tokens": 25, "ratio": 2, "lowest": 1, "highest": 3, "share": 0.5, "of_rate": 0.2}
 
 
@@ -70,6 +70,7 @@ def test_the_arithmetic_is_that_of_a_layer_written_out(tiny_encoder):
     forward += 2 * 2 * length * length * 32     # scores, and the values they weigh
     forward += 2 * 2 * length * 32 * 64         # up and down
     assert throughput.arithmetic(encoder, numpy.array([length])) == 3 * 2 * forward
+    assert throughput.spared(encoder, numpy.array([length, 1])) == 3 * 2 * (length - 1) * 2 * 32 * 64
 
 
 def test_script_and_trainer_take_the_same_steps_and_are_scored_on_the_same_rows(tiny_encoder, tmp_path, monkeypatch,

@@ -18,6 +18,7 @@ before, between and after the rounds. The Trainer needs what tests/requirements.
 
 import argparse
 import contextlib
+import ctypes
 import datetime
 import gc
 import math
@@ -51,6 +52,7 @@ ROWS = 1600                 # rows trained on in each measurement
 WARM_UP_STEPS = 2           # steps on other rows before each measurement
 BIG_PRODUCT = {"cuda": 8192, "cpu": 1024}       # sides of the square matrices multiplied for the highest rate
 PRODUCTS = {"cuda": 20, "cpu": 1}               # products between two looks at the clock
+M_MMAP_THRESHOLD = -3       # of <malloc.h>
 PRODUCT_TRIES = 5           # the best of so many counts
 
 
@@ -228,8 +230,23 @@ def count_tokens(ids, pad_id):
     return {number: count for number, count in zip(numbers.tolist(), times.tolist()) if number != pad_id}
 
 
+def set_allocator(way):
+    """The script's setting of glibc's allocator for the script; for the others what glibc comes to by itself at best,
+    when large blocks are freed again and again."""
+    if way == SCRIPT:
+        script.keep_freed_memory()
+        return
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for name, value in ((script.M_MMAP_MAX, 1 << 16), (M_MMAP_THRESHOLD, 32 << 20),
+                            (script.M_TRIM_THRESHOLD, 64 << 20)):
+            mallopt(name, value)
+
+
 def measure(way, settings, model, start, warm_up, counted, precision):
     """Seconds, passes and positions of one epoch from the starting weights, and the tokens that were seen."""
+    if precision.device.type == "cpu":
+        set_allocator(way)
     for rows in (warm_up, counted):
         model.load_state_dict(start)
         model.zero_grad()
@@ -270,6 +287,14 @@ def arithmetic(encoder, lengths):
     weights = sum(one.numel() for one in layers.parameters() if one.dim() == 2)
     pairs = (lengths.astype(numpy.float64) ** 2).sum()
     return 6 * weights * lengths.sum() + 12 * len(layers) * encoder.config.hidden_size * pairs
+
+
+def spared(encoder, lengths):
+    """Of these, the operations that the script does without: the top layer's feed-forward part for all tokens but the
+    first of each text."""
+    top = encoder_layers(encoder)[-1]
+    weights = sum(one.numel() for name, one in top.named_parameters() if one.dim() == 2 and "attention" not in name)
+    return 6 * weights * (lengths.sum() - len(lengths))
 
 
 # The comparison
@@ -346,13 +371,16 @@ def compare(settings, rounds, wanted, size=""):
                   f"{result['positions']:>10,} positions", file=sys.stderr, flush=True)
         rates.append(rate())
         print(f"round {number}  matrix products {rates[-1] / 1e9:,.1f} GFLOPS", file=sys.stderr, flush=True)
-    needed = arithmetic(model.encoder, encoded.lengths()) if settings.FREEZE_STRATEGY == "none" else None
+    needed = dict.fromkeys(WAYS)
+    if settings.FREEZE_STRATEGY == "none":
+        needed = dict.fromkeys(WAYS, arithmetic(model.encoder, encoded.lengths()))
+        needed[SCRIPT] -= spared(model.encoder, encoded.lengths()) if model.first_position is not None else 0
     return figures(results, encoded.lengths(), needed, max(rates)), \
         conditions(settings, model, encoded, precision, rounds, max(rates), tokenizing)
 
 
 def figures(results, lengths, needed, rate):
-    """{way: its figures}; needed: operations, None where it is not known how many."""
+    """{way: its figures}; needed: {way: operations}, None where it is not known how many."""
     by_way = {}
     for way, rounds in results.items():
         seconds = statistics.median(one["seconds"] for one in rounds)
@@ -360,7 +388,7 @@ def figures(results, lengths, needed, rate):
         by_way[way] = {"examples": len(lengths) / seconds, "tokens": int(lengths.sum()) / seconds,
                        "ratio": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios),
                        "share": int(lengths.sum()) / statistics.median(one["positions"] for one in rounds),
-                       "of_rate": None if needed is None else needed / seconds / rate}
+                       "of_rate": None if needed[way] is None else needed[way] / seconds / rate}
     return by_way
 
 
