@@ -43,6 +43,15 @@ def test_all_ways_train_on_the_same_rows_and_less_padding_is_counted_as_such(tin
     assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + len(ways)
 
 
+def test_the_second_epoch_is_timed_with_the_frozen_layers_kept_and_without(tiny_encoder, tmp_path, capsys):
+    arguments = [*constants(tiny_encoder, short_posts(tmp_path, 60)), "--cache", "--rounds=1", "--rows=32"]
+    assert throughput.main([*arguments, "--FREEZE_STRATEGY=half"]) == 0
+    table = capsys.readouterr().out
+    assert "| run each time | " in table and "| run once | " in table and "1 layers frozen, 32 rows" in table
+    assert throughput.main(arguments) == 2
+    assert "FREEZE_STRATEGY none freezes no layer" in capsys.readouterr().err
+
+
 def test_a_way_that_leaves_rows_out_is_refused(tiny_encoder, tmp_path, monkeypatch):
     def half(settings, model, rows, precision):
         return throughput.naive(settings, model, throughput.rows_at(rows, range(len(rows[1]) // 2)), precision)

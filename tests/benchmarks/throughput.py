@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/throughput.py --TRAIN_PATH=...    any constant of BERT_main_aggressive.py
     python tests/benchmarks/throughput.py --rounds=3 --rows=1600 --encoder=models/mine
     python tests/benchmarks/throughput.py --size=bert-base                      that size, with random weights
+    python tests/benchmarks/throughput.py --cache --FREEZE_STRATEGY=full        the script with CACHE_FROZEN_LAYERS and without
 
 `naive` is the loop people write: every text tokenized when it is asked for, padded to MAX_LENGTH, the loss fetched at
 each step. `trainer` is transformers' Trainer with its defaults, `trainer grouped` the same with rows of like length
@@ -170,9 +171,11 @@ def trainer_grouped(settings, model, rows, precision):
     return trainer(settings, model, rows, precision, train_sampling_strategy="group_by_length")
 
 
-def script_training(settings, model, rows, precision, epochs):
+def script_training(settings, model, rows, precision, epochs, cached=False):
     """(a function that trains the epoch of a number, optimizer steps in all): the script's own parts put together."""
     encoded = script.encode(*rows, model.tokenizer, settings.MAX_LENGTH)
+    if cached:
+        script.cache_bottom(settings, model, [encoded], precision, Path(settings.OUTPUT_DIR), script.ALONE)
     loader, _ = script.make_loaders(settings, encoded, encoded, model.tokenizer.pad_token_id or 0, precision.device)
     _, steps = script.count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
     optimizer = script.make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
@@ -379,6 +382,41 @@ def compare(settings, rounds, wanted, size=""):
         conditions(settings, model, encoded, precision, rounds, max(rates), tokenizing)
 
 
+def compare_cache(settings, rounds, wanted, size=""):
+    """Lines of a table: seconds of the script's first and second epoch, the frozen layers run each time, or once."""
+    precision = script.choose_precision(settings.ENABLE_FP16)
+    training, _, names = read_rows(settings)
+    warm_up, counted = draw_rows(settings, training, wanted)
+    model = starting_model(settings, names, precision, size)
+    if not model.frozen_layers():
+        raise script.SettingError(f"FREEZE_STRATEGY {settings.FREEZE_STRATEGY} freezes no layer; half and full do")
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if precision.device.type == "cpu":
+        set_allocator(SCRIPT)
+    seconds = {False: [], True: []}
+    for number in range(rounds):
+        for cached in seconds:
+            model.load_state_dict(start)
+            model.bottom_is_still = False
+            script_training(settings, model, warm_up, precision, epochs=1)[0](1)
+            train_epoch, _ = script_training(settings, model, counted, precision, epochs=2, cached=cached)
+            marks = [clock(precision.device)]
+            for epoch in (1, 2):
+                train_epoch(epoch)
+                marks.append(clock(precision.device))
+            seconds[cached].append((marks[1] - marks[0], marks[2] - marks[1]))
+            print(f"round {number + 1}  {'kept' if cached else 'run each time':<16}epochs of "
+                  f"{seconds[cached][-1][0]:.3f} and {seconds[cached][-1][1]:.3f} s", file=sys.stderr, flush=True)
+    lines = ["| frozen layers | first epoch, s | second epoch, s |", "| --- | --- | --- |"]
+    for cached, name in ((False, "run each time"), (True, "run once")):
+        first, second = (statistics.median(one[epoch] for one in seconds[cached]) for epoch in (0, 1))
+        lines.append(f"| {name} | {first:.2f} | {second:.2f} |")
+    ratios = [without[1] / kept[1] for without, kept in zip(seconds[False], seconds[True])]
+    return [*lines, "", f"second epoch {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}); "
+            f"{model.encoder_name}, {settings.FREEZE_STRATEGY}, {model.frozen_layers()} layers frozen, {len(counted[1]):,} "
+            f"rows, {clock_name(precision.device)}, {torch.get_num_threads()} threads"]
+
+
 def figures(results, lengths, needed, rate):
     """{way: its figures}; needed: {way: operations}, None where it is not known how many."""
     by_way = {}
@@ -426,16 +464,21 @@ def main(arguments):
     parser.add_argument("--rows", type=int, default=ROWS, help="rows trained on in each measurement")
     parser.add_argument("--encoder", help="a folder or a name, as MODEL_NAME")
     parser.add_argument("--size", choices=["bert-base"], default="", help="a BERT of this size with random weights")
+    parser.add_argument("--cache", action="store_true", help="compare epochs with CACHE_FROZEN_LAYERS and without instead")
     options, constants = parser.parse_known_args(arguments)
     constants += [f"--MODEL_NAME={options.encoder}"] if options.encoder else []
     try:
         with contextlib.redirect_stdout(sys.stderr):        # what the script says is no part of the table
-            by_way, told = compare(script.read_settings(constants), options.rounds, options.rows, options.size)
+            wanted = script.read_settings(constants), options.rounds, options.rows, options.size
+            if options.cache:
+                lines = compare_cache(*wanted)
+            else:
+                by_way, told = compare(*wanted)
+                lines = [*table(by_way), "", told]
     except (ConstantError, script.SettingError, TableError, EncoderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(table(by_way)))
-    print(f"\n{told}")
+    print("\n".join(lines))
     return 0
 
 
