@@ -324,7 +324,7 @@ class BertSentimentClassifier(nn.Module):
                                   position_ids=layout.positions[None] + self.first_position)
         first_tokens = output.last_hidden_state[0]
         if len(first_tokens) > layout.texts:
-            first_tokens = first_tokens[layout.starts]
+            first_tokens = first_tokens.index_select(0, layout.starts)
         pooler = getattr(self.encoder, "pooler", None)
         return first_tokens if pooler is None else pooler(first_tokens[:, None])
 
@@ -378,7 +378,7 @@ class BertSentimentClassifier(nn.Module):
         """The encoder whose top layer, once it has attended, goes on with these tokens alone: nothing reads the others."""
         top = encoder_layers(self.encoder)[-1]
         attended = next((module for name, module in top.named_modules() if name in ATTENDED), None)
-        hook = attended and attended.register_forward_hook(lambda module, given, output: output[:, tokens])
+        hook = attended and attended.register_forward_hook(lambda module, given, output: output.index_select(1, tokens))
         try:
             yield
         finally:
@@ -635,7 +635,7 @@ def attend_text_by_text(module, query, key, value, attention_mask, dropout=0.0, 
 
     attended = scaled_dot_product_attention(in_rows(query), in_rows(key), in_rows(value), attn_mask=text_layout.real,
                                             dropout_p=dropout, scale=scaling)
-    return attended.transpose(1, 2).flatten(0, 1)[places][None], None
+    return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)[None], None
 
 
 def _require(value, what, known):
