@@ -5,6 +5,7 @@
     python BERT_main_aggressive.py --FREEZE_STRATEGY=half           any constant below, by its name
     python BERT_main_aggressive.py --help                           all of them
     python BERT_main_aggressive.py --RESUME=True                    go on with a run that was interrupted
+    torchrun --nproc_per_node=2 BERT_main_aggressive.py             train on two GPUs
 
 Edit the constants or give them on the command line. The run ends with its scores beside those of guessing and of a
 linear model, and leaves the best model, its figures and the constants used in a folder below runs/.
@@ -89,7 +90,7 @@ CACHE_FROZEN_LAYERS = True          # with half and full: run the frozen layers 
                                     # their dropout off; faster from the second epoch on
 
 # training
-BATCH_SIZE = 32                     # texts per forward pass
+BATCH_SIZE = 32                     # texts per forward pass, in each process of torchrun
 POOL_BATCHES = 50                   # texts of like length share a batch, within pools of so many batches
 GRADIENT_ACCUMULATION_STEPS = 1     # forward passes per optimizer step; multiplies the effective batch
 NUM_EPOCHS = 5                      # passes over the training rows
@@ -829,15 +830,15 @@ def random_states():
     version, words, position, has_gauss, gauss = numpy.random.get_state()
     return {"python": random.getstate(), "torch": torch.get_rng_state(),
             "numpy": [version, words.tolist(), position, has_gauss, gauss],
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
 
 
 def restore_random_states(states):
     random.setstate(states["python"])
     numpy.random.set_state(tuple(states["numpy"]))
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if torch.cuda.is_available() and states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def state_name(progress):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import metrics, tiny_bert
 from test_model import TINY
+from test_training import loader_of, random_rows, setup, small_model
 from torch.nn.functional import cross_entropy
 from transformers import (AutoModel, BertConfig, DistilBertConfig, ElectraConfig, ModernBertConfig, MPNetConfig,
                           RobertaConfig)
@@ -107,6 +108,25 @@ def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts
     assert "text_by_text" not in (tmp_path / "run" / "best" / "config.json").read_text()
     labels, _ = BertSentimentClassifier.from_pretrained(tmp_path / "run" / "best").predict(["the phone is great"])
     assert len(labels) == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_no_step_waits_for_the_device():
+    model = small_model().cuda()
+    assert model.run_end_to_end() == ""
+    precision, loader = script.choose_precision(enable_fp16=True), loader_of(random_rows(160), 8)
+    optimizer, schedule, _ = setup(model, loader)
+    steps = []
+
+    def after_step(watch):      # in between torch raises where the host waits
+        steps.append(1)
+        torch.cuda.set_sync_debug_mode("error" if 3 < len(steps) < 18 else "default")
+
+    try:
+        script.train_epoch(model, loader, optimizer, schedule, precision.scaler(), precision, after_step=after_step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(steps) == 20
 
 
 # Frozen layers, once
