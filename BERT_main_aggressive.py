@@ -1032,6 +1032,8 @@ def load_model(settings, names, precision, team=ALONE):
         f"batches of like length; {type(model.encoder).__name__} cannot run texts end to end: {why_not}")
     if precision.device.type == "cuda":
         torch.set_float32_matmul_precision("high")      # TF32, in whatever stays float32
+    else:
+        model.draw_dropout_quickly()
     if team.size > 1:
         say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} a batch")
         if precision.device.type == "cuda":

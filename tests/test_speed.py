@@ -12,6 +12,7 @@ from transformers import (AutoModel, BertConfig, DistilBertConfig, ElectraConfig
                           RobertaConfig)
 
 import BERT_main_aggressive as script
+import BERT_model_aggressive as module
 from BERT_model_aggressive import BertSentimentClassifier, encoder_layers
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -48,7 +49,7 @@ def assert_alike(one, other):
     torch.testing.assert_close(one[0], other[0], rtol=1e-5, atol=1e-6)
     assert one[1].keys() == other[1].keys()
     for name in one[1]:
-        torch.testing.assert_close(one[1][name], other[1][name], rtol=1e-4, atol=1e-6, msg=name)
+        torch.testing.assert_close(one[1][name], other[1][name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 # Texts end to end
@@ -127,6 +128,40 @@ def test_on_cuda_no_step_waits_for_the_device():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(steps) == 20
+
+
+# Dropout on a CPU
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
+def test_dropout_drops_and_keeps_as_torchs_does(probability):
+    torch.manual_seed(0)
+    model = classifier(BertConfig(**TINY, hidden_dropout_prob=probability)).train()
+    model.draw_dropout_quickly()
+    dropout = model.encoder.embeddings.dropout
+    assert isinstance(dropout, torch.nn.Dropout) and dropout.p == probability
+    states = torch.ones(1000, 999, requires_grad=True)
+    dropped = dropout(states)
+    dropped.sum().backward()
+    assert torch.equal(dropped, states.grad)
+    zero = (dropped == 0).float()
+    assert zero.mean() == pytest.approx(probability, abs=0.002)
+    assert zero.mean(dim=0).std() == pytest.approx((probability * (1 - probability) / 1000) ** 0.5, rel=0.1)
+    assert zero.mean(dim=1).std() == pytest.approx((probability * (1 - probability) / 999) ** 0.5, rel=0.1)
+    torch.testing.assert_close(dropped[dropped != 0], torch.full_like(dropped[dropped != 0], 1 / (1 - probability)),
+                               rtol=1e-4, atol=0)
+    assert not torch.equal(dropped, dropout(states))
+    assert torch.equal(dropout.eval()(states), states)
+
+
+def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout():
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(3, 2, 7, 16, generator=draw) for _ in range(3))
+    real = (torch.arange(7) < torch.tensor([7, 4, 1])[:, None])[:, None, None]
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=real)
+    torch.testing.assert_close(module.attend_on_cpu(query, key, value, real, 0.0, None), wanted)
+    many = torch.stack([module.attend_on_cpu(query, key, value, real, 0.1, None) for _ in range(4000)])
+    torch.testing.assert_close(many.mean(dim=0), wanted, rtol=0, atol=0.05)
+    assert many[..., :6, :].std(dim=0).max() > 0.1
 
 
 # Frozen layers, once
