@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/throughput.py --TRAIN_PATH=...    any constant of BERT_main_aggressive.py
     python tests/benchmarks/throughput.py --rounds=3 --rows=1600 --encoder=models/mine
+    python tests/benchmarks/throughput.py --only=grouped --rows=6400            the ways whose names match, and the script
     python tests/benchmarks/throughput.py --size=bert-base                      that size, with random weights
     python tests/benchmarks/throughput.py --cache --FREEZE_STRATEGY=full        the script with CACHE_FROZEN_LAYERS and without
 
@@ -25,6 +26,7 @@ import gc
 import math
 import os
 import platform
+import re
 import statistics
 import sys
 import tempfile
@@ -346,8 +348,9 @@ def starting_model(settings, names, precision, size=""):
     return model
 
 
-def compare(settings, rounds, wanted, size=""):
+def compare(settings, rounds, wanted, size="", only=""):
     """(figures of each way, conditions in words): the rounds, with their raw figures on standard error."""
+    ways = [way for way in WAYS if re.search(only, way) or way == SCRIPT]
     if settings.GRADIENT_ACCUMULATION_STEPS > 1:
         raise script.SettingError("GRADIENT_ACCUMULATION_STEPS must be 1 here: the naive loop does not accumulate")
     precision = script.choose_precision(settings.ENABLE_FP16)
@@ -363,9 +366,9 @@ def compare(settings, rounds, wanted, size=""):
     def rate():
         return product_rate(model.encoder.config.hidden_size, settings.BATCH_SIZE * settings.MAX_LENGTH, precision)
 
-    rates, results = [rate()], {way: [] for way in WAYS}
+    rates, results = [rate()], {way: [] for way in ways}
     for number in range(1, rounds + 1):
-        for way in (WAYS if number % 2 else reversed(WAYS)):    # whatever drifts meets each way early and late
+        for way in (ways if number % 2 else reversed(ways)):    # whatever drifts meets each way early and late
             result = measure(way, settings, model, start, warm_up, counted, precision)
             if result["tokens"] != there:
                 raise RuntimeError(f"{way} has not trained on the rows it was given, each once")
@@ -462,6 +465,7 @@ def main(arguments):
                                      allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements of each way")
     parser.add_argument("--rows", type=int, default=ROWS, help="rows trained on in each measurement")
+    parser.add_argument("--only", default="", help="a regular expression for the names of the ways")
     parser.add_argument("--encoder", help="a folder or a name, as MODEL_NAME")
     parser.add_argument("--size", choices=["bert-base"], default="", help="a BERT of this size with random weights")
     parser.add_argument("--cache", action="store_true", help="compare epochs with CACHE_FROZEN_LAYERS and without instead")
@@ -473,7 +477,7 @@ def main(arguments):
             if options.cache:
                 lines = compare_cache(*wanted)
             else:
-                by_way, told = compare(*wanted)
+                by_way, told = compare(*wanted, options.only)
                 lines = [*table(by_way), "", told]
     except (ConstantError, script.SettingError, TableError, EncoderError) as error:
         print(f"error: {error}", file=sys.stderr)
