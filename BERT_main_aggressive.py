@@ -86,8 +86,8 @@ FREEZE_STRATEGY = "none"            # none, embed (embeddings), half (and half t
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
 MAX_LENGTH = 128                    # tokens kept of a text
-CACHE_FROZEN_LAYERS = True          # with half and full: run the frozen layers once for each text and keep what they give,
-                                    # their dropout off; faster from the second epoch on
+CACHE_FROZEN_LAYERS = True          # with half and full: run the frozen layers once for each text, their dropout off, and
+                                    # keep what they give; faster from the second epoch on
 
 # training
 BATCH_SIZE = 32                     # texts per forward pass, in each process of torchrun
@@ -145,7 +145,7 @@ HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
 MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its factor each time
 LATE = 8                # flags on their way from the device, two a step, before the oldest is looked at
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
-CACHE_MEMORY = 0.25     # share of the machine's memory that CACHE_FROZEN_LAYERS may take; beyond it the disk does, in fp16
+CACHE_MEMORY = 0.25     # share of the machine's memory for CACHE_FROZEN_LAYERS; what needs more goes to the disk, in fp16
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 WORD = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]{2,}"     # scikit-learn's, but texts without
                         # blanks between their words (Chinese, Japanese) are cut into characters
@@ -950,8 +950,8 @@ def resume(run):
         if not progress.finished else f"{run.folder} is finished: nothing is left to train")
     refuse_other_run(about, run.settings, run.data_sha256, run.folder)
     if about["processes"] != run.team.size:
-        raise SettingError(f"{run.folder} was begun with {about['processes']} processes, not {run.team.size}, and what is "
-                           "learned depends on that: a batch is as many times BATCH_SIZE")
+        raise SettingError(f"{run.folder} was begun with {about['processes']} processes, not {run.team.size}, and what "
+                           "is learned depends on that: a batch is as many times BATCH_SIZE")
     own = state["own"][run.team.rank]
     if str(run.precision.device) != about["device"]:
         say("", f"begun on {about['device']}, going on on {run.precision.device}: the figures will not be the same "
@@ -1035,7 +1035,8 @@ def load_model(settings, names, precision, team=ALONE):
     else:
         model.draw_dropout_quickly()
     if team.size > 1:
-        say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} a batch")
+        say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} "
+                         "a batch")
         if precision.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         elif settings.HEAD == "batchnorm":
@@ -1062,22 +1063,22 @@ def cache_bottom(settings, model, datasets, precision, folder, team):
     layers = model.frozen_layers()
     if not settings.CACHE_FROZEN_LAYERS or not layers:
         return
-    width, tokens = model.encoder.config.hidden_size, sum(len(one.ids) for one in datasets)
-    dtype, place, files = numpy.float32 if precision.dtype is None else numpy.float16, "in memory", [None] * len(datasets)
-    if tokens * width * numpy.dtype(dtype).itemsize > CACHE_MEMORY * memory_bytes():
-        above = next(parent for parent in folder.absolute().parents if parent.exists())
-        dtype, place = numpy.float16, f"in fp16 on the disk of {above}"
-    size = tokens * width * numpy.dtype(dtype).itemsize
+    width = model.encoder.config.hidden_size
+    numbers = width * sum(len(one.ids) for one in datasets)
+    dtype, disk, place = numpy.float32 if precision.dtype is None else numpy.float16, None, "in memory"
+    if numbers * numpy.dtype(dtype).itemsize > CACHE_MEMORY * memory_bytes():
+        disk = next(parent for parent in folder.absolute().parents if parent.exists())
+        dtype, place = numpy.float16, f"in fp16 on the disk of {disk}"
+    size = numbers * numpy.dtype(dtype).itemsize
     why_not = "one epoch would not read it" if settings.NUM_EPOCHS == 1 else \
         "AUGMENT changes the texts in each epoch" if settings.AUGMENT else \
         "each process has other texts in each epoch" if team.size > 1 else \
-        f"{size / 1e9:.1f} GB do not fit {place}" if "disk" in place and size > shutil.disk_usage(above).free * 0.9 else ""
+        f"{size / 1e9:.1f} GB do not fit {place}" if disk and size > shutil.disk_usage(disk).free * 0.9 else ""
     if why_not:
         say("cache", f"off: {why_not}")
         return
-    if "disk" in place:     # files without a name: they are gone with the process, however it ends
-        files = [tempfile.TemporaryFile(dir=above) for _ in datasets]
-    for dataset, file in zip(datasets, files):
+    for dataset in datasets:    # a file without a name is gone with the process, however it ends
+        file = tempfile.TemporaryFile(dir=disk) if disk else None
         dataset.bottom = BottomStates(dataset.starts, width, dtype, file)
     model.hold_bottom_still()
     say("cache", f"the {layers} frozen layers run once for each text, without dropout: {size / 1e9:.2g} GB {place}")

@@ -54,7 +54,7 @@ HUB_SECONDS = 5.0                           # the hub must answer within this ti
 # trainable.
 FREEZE_STRATEGIES = {"none": None, "embed": 0.0, "half": 0.5, "full": 0.75}
 HEADS = ("batchnorm", "linear")
-ATTENDED = ("attention.output", "sa_layer_norm")    # a layer's names for what follows its attention: BERT's, DistilBERT's
+ATTENDED = ("attention.output", "sa_layer_norm")    # what follows attention in a layer, of BERT and of DistilBERT
 EMBEDDING_MODULES = ("embeddings", "embeddings_project")    # an encoder's names for what stands below its layers
 
 # The encoder that a plain `pip install -r requirements.txt` brings along: sentence-transformers' all-MiniLM-L6-v2,
@@ -316,7 +316,7 @@ class BertSentimentClassifier(nn.Module):
         return output.last_hidden_state[:, 0] if pooled is None else pooled
 
     def pooled_end_to_end(self, input_ids, lengths, bottom=None):
-        """The same, computed on the tokens alone, and the top layer's feed-forward part on the first ones alone."""
+        """The same, computed on the tokens alone, and the top layer's end on the first ones alone."""
         layout = end_to_end(lengths, input_ids.shape[1], input_ids.device)
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
         with self.ending_with(layout.starts), self.starting_above(bottom):
@@ -378,7 +378,8 @@ class BertSentimentClassifier(nn.Module):
         """The encoder whose top layer, once it has attended, goes on with these tokens alone: nothing reads the others."""
         top = encoder_layers(self.encoder)[-1]
         attended = next((module for name, module in top.named_modules() if name in ATTENDED), None)
-        hook = attended and attended.register_forward_hook(lambda module, given, output: output.index_select(1, tokens))
+        hook = attended and attended.register_forward_pre_hook(
+            lambda module, given: tuple(states.index_select(1, tokens) for states in given))
         try:
             yield
         finally:
@@ -596,7 +597,7 @@ class EndToEnd:
     starts: torch.Tensor        # [texts]: of each text's first token in the row
     positions: torch.Tensor     # [tokens]: of each token in its text
     places: torch.Tensor        # [tokens]: of each token in the flattened batch
-    real: torch.Tensor          # [texts, 1, 1, width]: False on padding
+    real: torch.Tensor | None   # [texts, 1, 1, width]: False on padding; None where there is none
 
 
 def end_to_end(lengths, width, device):
@@ -604,8 +605,8 @@ def end_to_end(lengths, width, device):
     starts = lengths.cumsum(0) - lengths
     texts = torch.arange(len(lengths)).repeat_interleave(lengths)
     positions = torch.arange(len(texts)) - starts[texts]
-    real = (torch.arange(width) < lengths[:, None])[:, None, None]
-    return EndToEnd(len(lengths), width, *(one.to(device, non_blocking=True)
+    real = (torch.arange(width) < lengths[:, None])[:, None, None] if len(texts) < len(lengths) * width else None
+    return EndToEnd(len(lengths), width, *(one if one is None else one.to(device, non_blocking=True)
                                            for one in (starts, positions, texts * width + positions, real)))
 
 
@@ -634,23 +635,26 @@ def attend_text_by_text(module, query, key, value, attention_mask, dropout=0.0, 
     for name in ("position_bias", "sliding_window", "softcap"):
         if others.get(name) is not None:
             raise NotImplementedError(f"its attention has a {name}")
-    texts, width, places = text_layout.texts, text_layout.width, text_layout.places
+    texts, width, places, real = text_layout.texts, text_layout.width, text_layout.places, text_layout.real
 
     def in_rows(tokens):        # [texts, heads, width, size] of [1, heads, tokens, size]
         tokens = tokens[0].transpose(0, 1)
-        rows = tokens.new_zeros(texts * width, *tokens.shape[1:]).index_copy(0, places, tokens)
-        return rows.unflatten(0, (texts, width)).transpose(1, 2)
+        if real is not None:
+            tokens = tokens.new_zeros(texts * width, *tokens.shape[1:]).index_copy(0, places, tokens)
+        return tokens.unflatten(0, (texts, width)).transpose(1, 2)
 
     attend = attend_on_cpu if dropout and query.device.type == "cpu" else scaled_dot_product_attention
-    attended = attend(in_rows(query), in_rows(key), in_rows(value), attn_mask=text_layout.real, dropout_p=dropout,
-                      scale=scaling)
-    return attended.transpose(1, 2).flatten(0, 1).index_select(0, places)[None], None
+    attended = attend(in_rows(query), in_rows(key), in_rows(value), attn_mask=real, dropout_p=dropout, scale=scaling)
+    attended = attended.transpose(1, 2).flatten(0, 1)
+    return (attended if real is None else attended.index_select(0, places))[None], None
 
 
 def attend_on_cpu(query, key, value, attn_mask, dropout_p, scale):
     """torch's scaled_dot_product_attention, with dropout drawn as below."""
     scores = query @ key.transpose(-1, -2) * (scale or query.shape[-1] ** -0.5)
-    weights = scores.masked_fill(~attn_mask, -torch.inf).softmax(dim=-1)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    weights = scores.softmax(dim=-1)
     return weights * dropout_noise(weights, dropout_p) @ value
 
 

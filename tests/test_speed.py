@@ -69,6 +69,15 @@ def test_texts_end_to_end_give_the_logits_and_gradients_of_padded_ones(family, s
     assert_alike(logits_and_gradients(model, ids, mask), padded)        # without lengths, as predict() calls it
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_texts_of_one_length_need_no_padding_for_attention_either(family):
+    config = FAMILIES[family]
+    model, (ids, mask, lengths) = classifier(config), batch_of(config, (7, 7, 7, 7))
+    padded = logits_and_gradients(model, ids, mask)
+    assert model.run_end_to_end() == ""
+    assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
+
+
 def test_a_text_end_to_end_does_not_see_its_neighbours():
     model = classifier(FAMILIES["bert"]).eval()
     model.run_end_to_end()

@@ -79,7 +79,7 @@ def test_the_arithmetic_is_that_of_a_layer_written_out(tiny_encoder):
     forward += 2 * 2 * length * length * 32     # scores, and the values they weigh
     forward += 2 * 2 * length * 32 * 64         # up and down
     assert throughput.arithmetic(encoder, numpy.array([length])) == 3 * 2 * forward
-    assert throughput.spared(encoder, numpy.array([length, 1])) == 3 * 2 * (length - 1) * 2 * 32 * 64
+    assert throughput.spared(encoder, numpy.array([length, 1])) == 3 * 2 * (length - 1) * (2 * 32 * 64 + 32 * 32)
 
 
 def test_script_and_trainer_take_the_same_steps_and_are_scored_on_the_same_rows(tiny_encoder, tmp_path, monkeypatch,
