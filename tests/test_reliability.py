@@ -281,8 +281,8 @@ def test_two_runs_that_begin_at_once_get_folders_of_their_own(train, reference, 
     table, _ = reference
     prepare = script.prepare
 
-    def outrun(settings):
-        run = prepare(settings)
+    def outrun(*arguments):
+        run = prepare(*arguments)
         (tmp_path / "run").mkdir()      # by the other run, after the folder was chosen
         return run
 

@@ -1,7 +1,12 @@
-"""What torchrun promises: several processes learn together what one would, and leave and come back together."""
+"""What torchrun promises: several processes learn together what one would, and leave and come back together.
+
+The processes are started here with the variables that torchrun sets, which spares its own start; test_readme.py runs
+the README's torchrun command itself.
+"""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -10,7 +15,8 @@ import torch
 from conftest import ROOT, posts, tiny_bert, write_csv
 from safetensors.torch import load_file
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+import BERT_main_aggressive as script
+
 RECORDED = '''
 import hashlib, json, os, signal, sys
 import torch
@@ -43,7 +49,7 @@ sys.exit(script.main(sys.argv[1:]))
 
 @pytest.fixture
 def together(tmp_path):
-    """Run the training script under torchrun, or alone: together(name, processes, **constants) -> (status, screen, steps);
+    """Run the training script in several processes, or alone: together(name, processes, **constants) -> (status, screen, steps);
     steps: for each process the rows and a digest of the weights after each optimizer step."""
     encoder = tiny_bert(tmp_path / "encoder")
     still = tiny_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -53,14 +59,19 @@ def together(tmp_path):
     def run(name, processes, leave="", dropout=True, **constants):
         constants = {"TRAIN_PATH": table, "MODEL_NAME": encoder if dropout else still, "MAX_LENGTH": 32, "NUM_EPOCHS": 2,
                      "LEARNING_RATE": 1e-3, "OUTPUT_DIR": tmp_path / name, "MAX_TRAIN_ROWS": 269, **constants}
-        start = TORCHRUN if processes > 1 else [sys.executable]
-        done = subprocess.run(
-            [*start, tmp_path / "recorded.py", *(f"--{key}={value}" for key, value in constants.items())],
-            cwd=tmp_path, capture_output=True, text=True, timeout=120,
-            env=os.environ | {"BUNDLE": str(ROOT), "LOG": str(tmp_path / f"{name}.log"), "LEAVE": str(leave)})
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = str(free.getsockname()[1])
+        started = [subprocess.Popen(
+            [sys.executable, tmp_path / "recorded.py", *(f"--{key}={value}" for key, value in constants.items())],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"BUNDLE": str(ROOT), "LOG": str(tmp_path / f"{name}.log"), "LEAVE": str(leave)}
+            | ({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "localhost",
+                "MASTER_PORT": port} if processes > 1 else {})) for rank in range(processes)]
+        screens = [one.communicate(timeout=200)[0] for one in started]
         steps = [[json.loads(line) for line in (tmp_path / f"{name}.log-{rank}").read_text().splitlines()]
                  for rank in range(processes)]
-        return done.returncode, done.stdout + done.stderr, steps
+        return max(one.returncode for one in started), "".join(screens), steps
     run.folder = tmp_path
     return run
 
@@ -97,15 +108,27 @@ def test_processes_told_to_leave_save_together_and_come_back_as_if_nothing_had_b
     assert status == 0, screen
     assert "BatchNorm takes its statistics from each process's own texts" in screen
     status, screen, left = together("left", 2, leave=5, **constants)
-    assert status != 0 and "interrupted after 5 optimizer steps" in screen
-    status, screen, _ = together("left", 1, RESUME=True, **constants)
-    assert status == 2 and "was begun with 2 processes, not 1" in screen
+    assert status == 143 and screen.count("interrupted after 5 optimizer steps") == 1
     status, screen, resumed = together("left", 2, RESUME=True, **constants)
     assert status == 0, screen
     assert [left[rank] + resumed[rank] for rank in (0, 1)] == whole
     assert figures(together.folder / "left") == figures(together.folder / "whole")
 
 
-def test_what_takes_one_process_is_refused_in_several(together):
-    status, screen, _ = together("averaged", 2, ENSEMBLE=2)
-    assert status != 0 and screen.count("error: ENSEMBLE is 2, which takes one process; there are 2") == 1
+def test_a_run_goes_on_with_as_many_processes_as_it_was_begun_with(train, posts_csv, tmp_path, monkeypatch):
+    assert train(TRAIN_PATH=posts_csv)[0] == 0
+    newest_state = script.newest_state
+
+    def of_two(folder):
+        state = newest_state(folder)
+        assert json.loads(state["about"])["processes"] == 1 == len(state["own"])
+        return state | {"about": json.dumps(json.loads(state["about"]) | {"processes": 2})}
+
+    monkeypatch.setattr(script, "newest_state", of_two)
+    status, _, errors = train(TRAIN_PATH=posts_csv, RESUME=True)
+    assert status == 2 and "was begun with 2 processes, not 1" in errors
+
+
+def test_what_takes_one_process_is_refused_in_several():
+    with pytest.raises(script.SettingError, match="ENSEMBLE is 2, which takes one process; there are 3"):
+        script.prepare(script.read_settings(["--ENSEMBLE=2"]), script.Team(rank=0, size=3))
