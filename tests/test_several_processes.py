@@ -49,16 +49,18 @@ sys.exit(script.main(sys.argv[1:]))
 
 @pytest.fixture
 def together(tmp_path):
-    """Run the training script in several processes, or alone: together(name, processes, **constants) -> (status, screen, steps);
-    steps: for each process the rows and a digest of the weights after each optimizer step."""
+    """Run the training script in so many processes: together(name, processes, **constants) -> (status, screen, steps).
+
+    steps: for each process the rows of each optimizer step, and a digest of the weights after it.
+    """
     encoder = tiny_bert(tmp_path / "encoder")
     still = tiny_bert(tmp_path / "still", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     table = write_csv(tmp_path / "posts.csv", posts(300))
     (tmp_path / "recorded.py").write_text(RECORDED)
 
     def run(name, processes, leave="", dropout=True, **constants):
-        constants = {"TRAIN_PATH": table, "MODEL_NAME": encoder if dropout else still, "MAX_LENGTH": 32, "NUM_EPOCHS": 2,
-                     "LEARNING_RATE": 1e-3, "OUTPUT_DIR": tmp_path / name, "MAX_TRAIN_ROWS": 269, **constants}
+        constants = {"TRAIN_PATH": table, "MODEL_NAME": encoder if dropout else still, "MAX_LENGTH": 32,
+                     "NUM_EPOCHS": 2, "LEARNING_RATE": 1e-3, "OUTPUT_DIR": tmp_path / name, "MAX_TRAIN_ROWS": 269, **constants}
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = str(free.getsockname()[1])
