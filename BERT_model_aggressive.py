@@ -587,6 +587,7 @@ class Given(nn.Module):
 
 TEXT_BY_TEXT = "text_by_text"       # this attention's name in transformers
 STATES_ALIKE = 1e-4                 # relative distance that rounding explains
+SCORES_AT_ONCE = 2**18              # of attention on a CPU: 1 MB
 
 
 @dataclass
@@ -597,7 +598,7 @@ class EndToEnd:
     starts: torch.Tensor        # [texts]: of each text's first token in the row
     positions: torch.Tensor     # [tokens]: of each token in its text
     places: torch.Tensor        # [tokens]: of each token in the flattened batch
-    real: torch.Tensor | None   # [texts, 1, 1, width]: False on padding; None where there is none
+    real: torch.Tensor | None   # [1, texts, 1, width]: False on padding; None where there is none
 
 
 def end_to_end(lengths, width, device):
@@ -605,7 +606,7 @@ def end_to_end(lengths, width, device):
     starts = lengths.cumsum(0) - lengths
     texts = torch.arange(len(lengths)).repeat_interleave(lengths)
     positions = torch.arange(len(texts)) - starts[texts]
-    real = (torch.arange(width) < lengths[:, None])[:, None, None] if len(texts) < len(lengths) * width else None
+    real = (torch.arange(width) < lengths[:, None])[None, :, None] if len(texts) < len(lengths) * width else None
     return EndToEnd(len(lengths), width, *(one if one is None else one.to(device, non_blocking=True)
                                            for one in (starts, positions, texts * width + positions, real)))
 
@@ -637,25 +638,36 @@ def attend_text_by_text(module, query, key, value, attention_mask, dropout=0.0, 
             raise NotImplementedError(f"its attention has a {name}")
     texts, width, places, real = text_layout.texts, text_layout.width, text_layout.places, text_layout.real
 
-    def in_rows(tokens):        # [texts, heads, width, size] of [1, heads, tokens, size]
-        tokens = tokens[0].transpose(0, 1)
+    def in_rows(tokens):        # [heads, texts, width, size] of [1, heads, tokens, size]
+        tokens = tokens[0]
         if real is not None:
-            tokens = tokens.new_zeros(texts * width, *tokens.shape[1:]).index_copy(0, places, tokens)
-        return tokens.unflatten(0, (texts, width)).transpose(1, 2)
+            tokens = tokens.new_zeros(len(tokens), texts * width, tokens.shape[2]).index_copy_(1, places, tokens)
+        return tokens.unflatten(1, (texts, width))
 
     attend = attend_on_cpu if dropout and query.device.type == "cpu" else scaled_dot_product_attention
     attended = attend(in_rows(query), in_rows(key), in_rows(value), attn_mask=real, dropout_p=dropout, scale=scaling)
-    attended = attended.transpose(1, 2).flatten(0, 1)
-    return (attended if real is None else attended.index_select(0, places))[None], None
+    attended = attended.flatten(1, 2)
+    return (attended if real is None else attended.index_select(1, places)).transpose(0, 1)[None], None
 
 
 def attend_on_cpu(query, key, value, attn_mask, dropout_p, scale):
-    """torch's scaled_dot_product_attention, with dropout drawn as below."""
-    scores = query @ key.transpose(-1, -2) * (scale or query.shape[-1] ** -0.5)
+    """torch's scaled_dot_product_attention of [heads, texts, width, size], with dropout drawn as below.
+
+    A few heads at a time: what one operation writes is in the processor's cache for the next.
+    """
+    heads, texts, width, size = query.shape
+    at_once = min(heads, max(1, SCORES_AT_ONCE // (texts * width ** 2)))
+    bias = query.new_zeros(1, texts, 1, width)
     if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, -torch.inf)
-    weights = scores.softmax(dim=-1)
-    return weights * dropout_noise(weights, dropout_p) @ value
+        bias.masked_fill_(~attn_mask, -torch.inf)
+    bias = bias.expand(at_once, texts, width, width).flatten(0, 1)
+    attended = []
+    parts = (states.flatten(0, 1).split(at_once * texts) for states in (query, key, value))
+    for queries, keys, values in zip(*parts):
+        scores = torch.baddbmm(bias[:len(queries)], queries, keys.transpose(1, 2), alpha=scale or size ** -0.5)
+        weights = scores.softmax(dim=-1)
+        attended.append(weights * dropout_noise(weights, dropout_p) @ values)
+    return torch.cat(attended).unflatten(0, (heads, texts))
 
 
 def dropout_noise(states, probability):
@@ -666,8 +678,9 @@ def dropout_noise(states, probability):
     """
     bits = torch.empty((states.numel() + 3) // 4, dtype=torch.int64).random_(-2**63, None).view(torch.int16)
     dropped = round(probability * 2**16)
-    kept = (bits[:states.numel()] >= dropped - 2**15).view(states.shape)
-    return kept.to(states.dtype).mul_(2**16 / (2**16 - dropped))
+    noise = torch.empty(states.shape, dtype=states.dtype)
+    torch.ge(bits[:states.numel()].view(states.shape), dropped - 2**15, out=noise)      # far slower by way of a bool
+    return noise.mul_(2**16 / (2**16 - dropped))
 
 
 class QuickDropout(nn.Dropout):

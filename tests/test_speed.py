@@ -162,15 +162,18 @@ def test_dropout_drops_and_keeps_as_torchs_does(probability):
     assert torch.equal(dropout.eval()(states), states)
 
 
-def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout():
+@pytest.mark.parametrize("heads_at_once", [2, 3])
+def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout(heads_at_once, monkeypatch):
+    heads, texts, width = 3, 3, 7
+    monkeypatch.setattr(module, "SCORES_AT_ONCE", heads_at_once * texts * width ** 2)
     draw = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(3, 2, 7, 16, generator=draw) for _ in range(3))
-    real = (torch.arange(7) < torch.tensor([7, 4, 1])[:, None])[:, None, None]
-    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=real)
-    torch.testing.assert_close(module.attend_on_cpu(query, key, value, real, 0.0, None), wanted)
-    many = torch.stack([module.attend_on_cpu(query, key, value, real, 0.1, None) for _ in range(4000)])
-    torch.testing.assert_close(many.mean(dim=0), wanted, rtol=0, atol=0.05)
-    assert many[..., :6, :].std(dim=0).max() > 0.1
+    query, key, value = (torch.randn(heads, texts, width, 16, generator=draw) for _ in range(3))
+    for real in ((torch.arange(width) < torch.tensor([7, 4, 1])[:, None])[None, :, None], None):
+        wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=real)
+        torch.testing.assert_close(module.attend_on_cpu(query, key, value, real, 0.0, None), wanted)
+        many = torch.stack([module.attend_on_cpu(query, key, value, real, 0.1, None) for _ in range(1500)])
+        torch.testing.assert_close(many.mean(dim=0), wanted, rtol=0, atol=0.05)
+        assert many[..., :6, :].std(dim=0).max() > 0.1
 
 
 # Frozen layers, once

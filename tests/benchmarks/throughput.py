@@ -9,8 +9,8 @@
 `naive` is the loop people write: every text tokenized when it is asked for, padded to MAX_LENGTH, the loss fetched at
 each step. `trainer` is transformers' Trainer with its defaults, `trainer grouped` the same with rows of like length
 together, `script` what BERT_main_aggressive.py does. The model is this script's in all four, so that only the feeding
-differs. Each way trains two batches of other rows first, which do not count, then one epoch of the counted rows;
-making loaders and optimizers does not count, nor does tokenizing up front, whose seconds stand below the table.
+differs. Each way trains on other rows first, which do not count, then one epoch of the counted rows; making loaders
+and optimizers does not count, nor does tokenizing up front, whose seconds stand below the table.
 
 Seconds are those of the processor where torch has one thread on a CPU, because other work on the machine changes them
 least; elsewhere those of the wall, with the device waited for. The last column holds the arithmetic that the real
@@ -52,7 +52,7 @@ from diagnosis.constants import ConstantError
 
 ROUNDS = 3
 ROWS = 1600                 # rows trained on in each measurement
-WARM_UP_STEPS = 2           # steps on other rows before each measurement
+WARM_UP_STEPS = 20          # steps on other rows before each measurement, at most: memory is fetched in the first ones
 BIG_PRODUCT = {"cuda": 8192, "cpu": 1024}       # sides of the square matrices multiplied for the highest rate
 PRODUCTS = {"cuda": 20, "cpu": 1}               # products between two looks at the clock
 M_MMAP_THRESHOLD = -3       # of <malloc.h>
@@ -298,7 +298,8 @@ def spared(encoder, lengths):
     """Of these, the operations that the script does without: what follows attention in the top layer, for all tokens but
     the first of each text."""
     top = encoder_layers(encoder)[-1]
-    weights = sum(one.numel() for name, one in top.named_parameters() if one.dim() == 2 and ("attention" not in name or name.startswith("attention.output")))
+    weights = sum(one.numel() for name, one in top.named_parameters()
+                  if one.dim() == 2 and ("attention" not in name or name.startswith("attention.output")))
     return 6 * weights * (lengths.sum() - len(lengths))
 
 
@@ -324,11 +325,12 @@ def draw_rows(settings, training, wanted):
     """
     batch = settings.BATCH_SIZE
     order = numpy.random.default_rng(settings.SEED).permutation(len(training[1]))
-    warm_up, rest = order[:WARM_UP_STEPS * batch], order[WARM_UP_STEPS * batch:]
-    counted = rest[:min(wanted, len(rest)) // batch * batch]
-    if not len(counted):
-        raise script.SettingError(f"{min(wanted, len(rest))} rows fill no batch of {batch} beside {WARM_UP_STEPS} "
-                                  "batches of warm-up; give more rows or a smaller BATCH_SIZE")
+    steps = min(wanted, len(order)) // batch
+    warm_up_steps = min(WARM_UP_STEPS, len(order) // batch - steps)
+    if not steps or not warm_up_steps:
+        raise script.SettingError(f"{len(order)} rows to train on do not give {wanted} in batches of {batch}, and one more "
+                                  "batch to warm up with; give more rows, or a smaller --rows or BATCH_SIZE")
+    counted, warm_up = numpy.split(order[:(steps + warm_up_steps) * batch], [steps * batch])
     return rows_at(training, warm_up), rows_at(training, counted)
 
 
