@@ -19,6 +19,7 @@ import ctypes
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -59,8 +60,8 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, find_encoder,
-                                   flush_to_disk, load_encoder)
+from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, encoder_layers,
+                                   find_encoder, flush_to_disk, load_encoder)
 from data.augment import CHANGES, augmented, read_synonyms
 from data.batches import BottomStates, LikeLengthBatches, Tokens, encode, padded
 from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
@@ -112,6 +113,8 @@ LABEL_SMOOTHING = 0.0               # share of each label that is spread over al
 AUGMENT = ""                        # ways to change training texts, commas between: reverse, delete, swap, synonyms
 AUGMENT_SHARE = 0.5                 # share of the training texts that are changed, drawn afresh in each epoch
 SYNONYMS_PATH = "data/synonyms.txt" # for AUGMENT=synonyms: lines of words that can stand for one another
+COMPILE_LAYERS = False              # try torch.compile on the encoder's layers, at a minute's cost, and keep what it gives
+                                    # where that is faster here; on two CPU cores it was not, on CUDA it is not measured
 ENSEMBLE = 0                        # average the probabilities of so many best epochs, and the weights of so many last
 RUN_TRIALS = False                  # instead of one run those in this script's list TRIALS, and a table of them
 TRIALS = [                          # constants that each trial changes; the first one changes none
@@ -146,6 +149,9 @@ MOST_SKIPPED = 20       # steps in a row that the scaler may skip; it halves its
 LATE = 8                # flags on their way from the device, two a step, before the oldest is looked at
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
 CACHE_MEMORY = 0.25     # share of the machine's memory for CACHE_FROZEN_LAYERS; what needs more goes to the disk, in fp16
+COMPILE_SECONDS = 60    # what compiling takes about; a shorter run cannot win that back
+COMPILE_GAIN = 0.02     # share of a batch's time that compiled layers have to save, or they go: less is chance
+COMPILE_BATCHES = 8     # they are tried on so many
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 WORD = r"(?u)[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]{2,}"     # scikit-learn's, but texts without
                         # blanks between their words (Chinese, Japanese) are cut into characters
@@ -1084,6 +1090,66 @@ def cache_bottom(settings, model, datasets, precision, folder, team):
     say("cache", f"the {layers} frozen layers run once for each text, without dropout: {size / 1e9:.2g} GB {place}")
 
 
+def compile_layers(settings, model, loader, precision, team):
+    """Compile the layers that are trained where that is found to pay on this run; say so, or why not.
+
+    Found on the epoch's first batches, which leave nothing behind. The top layer is left out: where it ends differs
+    from batch to batch.
+    """
+    if not settings.COMPILE_LAYERS:
+        return
+    layers = encoder_layers(model.encoder)[model.frozen_layers():-1]
+    why_not = "each process would decide for itself" if team.size > 1 else \
+        "DETERMINISTIC asks for the same figures each time, whichever way is faster" if settings.DETERMINISTIC else \
+        "below the top no layer is trained" if not len(layers) else ""
+    if not why_not:
+        states, buffers = random_states(), [one.clone() for one in model.buffers()]
+        batches = list(itertools.islice(loader, COMPILE_BATCHES))
+        pays, told = try_compiled(model, layers, batches, precision, len(loader) * settings.NUM_EPOCHS)
+        why_not = "" if pays else told
+        model.zero_grad()
+        for buffer, before in zip(model.buffers(), buffers):
+            buffer.copy_(before)
+        restore_random_states(states)
+    say("compile", f"off: {why_not}" if why_not else f"{len(layers)} layers: {told}")
+
+
+def try_compiled(model, layers, batches, precision, batches_planned):
+    """(whether the layers stay compiled, the reason in words)."""
+    seconds_of(model, batches, precision)
+    plain = min(seconds_of(model, batches, precision) for _ in range(2))
+    if plain * batches_planned < COMPILE_SECONDS:
+        return False, f"it takes about a minute, and the training about {plain * batches_planned:.0f} s"
+    began = time.perf_counter()
+    try:
+        for layer in layers:
+            layer.compile(dynamic=True)
+        seconds_of(model, batches, precision)
+        with torch.no_grad():           # validation has a version of its own
+            logits_of(model.eval(), batches[0], precision)
+        took = time.perf_counter() - began
+        compiled = min(seconds_of(model, batches, precision) for _ in range(2))
+        pays = compiled < (1 - COMPILE_GAIN) * plain
+        told = f"{compiled * 1e3:.1f} ms a batch instead of {plain * 1e3:.1f}, after {took:.0f} s of compiling"
+    except Exception as error:          # it takes a compiler that the machine may not have
+        pays, told = False, (str(error).strip() or type(error).__name__).splitlines()[0]
+    if not pays:
+        for layer in layers:
+            layer._compiled_call_impl = None        # torch has no other way back
+    return pays, told
+
+
+def seconds_of(model, batches, precision):
+    """Mean time of a batch, forward and backward."""
+    model.train()
+    began = time.perf_counter()
+    for batch in batches:
+        logits_of(model, batch, precision).sum().backward()
+    if precision.device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / len(batches)
+
+
 def memory_bytes():
     """Of the machine; 8 GB where the system does not say."""
     if not hasattr(os, "sysconf"):
@@ -1198,6 +1264,7 @@ def prepare(settings, team):
     loaders = make_loaders(settings, training_set, validation_set, model.tokenizer.pad_token_id or 0, precision.device,
                            team)
     cache_bottom(settings, model, (training_set, validation_set), precision, folder, team)
+    compile_layers(settings, model, loaders[0], precision, team)
     steps_per_epoch, steps = count_steps(len(loaders[0]), settings.GRADIENT_ACCUMULATION_STEPS, settings.NUM_EPOCHS)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)

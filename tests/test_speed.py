@@ -1,6 +1,9 @@
 """What is not computed: padding, and frozen layers a second time; and that the results are the same without."""
 
 import json
+import os
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -245,3 +248,38 @@ def test_states_that_outgrow_memory_go_to_the_disk_and_leave_nothing_there(train
 def test_frozen_layers_are_not_kept_where_that_would_not_pay(train, posts_csv, constants, why):
     status, screen, _ = train(**{"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "full", "NUM_EPOCHS": 2} | constants)
     assert status == 0 and f"cache      off: {why}" in screen
+
+
+# Compiled layers
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.parametrize("needed_gain, kept", [(-100.0, True), (1.0, False)])
+def test_layers_stay_compiled_where_that_was_faster_and_the_trial_leaves_nothing_else_behind(
+        needed_gain, kept, monkeypatch, capsys):
+    monkeypatch.setattr(script, "COMPILE_SECONDS", 0)
+    monkeypatch.setattr(script, "COMPILE_GAIN", needed_gain)
+    model, loader, precision = small_model(), loader_of(random_rows(40), 8), script.choose_precision(False)
+    assert model.run_end_to_end() == ""
+    batch = next(iter(loader))
+    inputs = batch["input_ids"], batch["attention_mask"], batch["lengths"]
+    before = logits_and_gradients(model, *inputs)
+    buffers, drawn = {name: one.clone() for name, one in model.named_buffers()}, script.random_states()
+    settings = SimpleNamespace(COMPILE_LAYERS=True, DETERMINISTIC=False, NUM_EPOCHS=1)
+    model.zero_grad()
+    script.compile_layers(settings, model, loader, precision, script.ALONE)
+    told = capsys.readouterr().out
+    assert ("compile    1 layers: " if kept else "compile    off: ") in told and "s of compiling" in told
+    assert [layer._compiled_call_impl is not None for layer in encoder_layers(model.encoder)] == [kept, False]
+    assert all(torch.equal(one, buffers[name]) for name, one in model.named_buffers())
+    assert torch.equal(script.random_states()["torch"], drawn["torch"])
+    assert all(one.grad is None for one in model.parameters())
+    assert_alike(logits_and_gradients(model, *inputs), before)
+
+
+@pytest.mark.parametrize("constants, why", [
+    ({}, "it takes about a minute, and the training about "),
+    ({"FREEZE_STRATEGY": "half"}, "below the top no layer is trained"),
+    ({"DETERMINISTIC": True}, "DETERMINISTIC asks for the same figures each time, whichever way is faster")])
+def test_layers_are_not_compiled_where_that_cannot_pay(train, posts_csv, constants, why):
+    status, screen, _ = train(**{"TRAIN_PATH": posts_csv, "NUM_EPOCHS": 1, "COMPILE_LAYERS": True} | constants)
+    assert status == 0 and f"compile    off: {why}" in screen
