@@ -1,6 +1,7 @@
 """The two comparisons with transformers' Trainer, in small: figures are there, and all ways train on the same rows."""
 
 import csv
+import json
 import math
 import sys
 
@@ -90,7 +91,11 @@ def test_script_and_trainer_take_the_same_steps_and_are_scored_on_the_same_rows(
     assert equal_quality.main(arguments) == 0
     table = capsys.readouterr().out
     assert "| script less trainer, seed by seed | " in table and "12 steps" in table
-    assert len(results.read_text("utf-8").splitlines()) == 4
+    lines = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
+    assert len(lines) == 6
+    losses = {(one["way"], one["seed"]): one["losses"] for one in lines}
+    assert losses["script", 1] != losses["script, padded", 1]       # other dropout, other rounding
+    assert losses["script", 1] == pytest.approx(losses["script, padded", 1], abs=0.3)
 
     assert equal_quality.main(arguments) == 0               # nothing is left to train
     again = capsys.readouterr()

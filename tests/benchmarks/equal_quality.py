@@ -1,14 +1,16 @@
-"""Whether the script learns as well as transformers' Trainer: the same rows, weights and number of steps; three seeds.
+"""Whether the script learns what transformers' Trainer learns, and what it would learn with padding; three seeds.
 
     python tests/benchmarks/equal_quality.py --TRAIN_PATH=... --GROUP_COLUMN=... [any constant of the script]
     python tests/benchmarks/equal_quality.py --results=equal_quality.jsonl --TRAIN_PATH=... --GROUP_COLUMN=...
 
-A seed draws the split, the rows, the order and the head's first weights, and is the same for both. Learning rate, its
-schedule, weight decay and clipping are the script's in both; the rest of the Trainer is as it makes it by default:
-batches drawn at random, and the head's norms decayed too, whose names it does not know. A rest of rows that fills no
-batch is left out, since the two treat it differently. Both are scored after their last epoch, so that no score is
-chosen by the rows it is taken on. A line of --results is a finished run; called again with the same file and constants,
-the comparison goes on where it stopped. The Trainer needs what tests/requirements.txt names.
+A seed draws the split, the rows, the order and the head's first weights, and is the same for all. `script, padded` is
+the script with its batches' padding computed, and torch's own attention. Learning rate, its schedule, weight decay and
+clipping are the script's in all; the rest of the Trainer is as it makes it by default: batches drawn at random, and the
+head's norms decayed too, whose names it does not know. A rest of rows that fills no batch is left out, since the two
+treat it differently. All are scored after their last epoch, so that no score is chosen by the rows it is taken on. The
+losses are the script's means over the training rows of each epoch. A line of --results is a finished run; called again
+with the same file and constants, the comparison goes on where it stopped. The Trainer needs what
+tests/requirements.txt names.
 """
 
 import argparse
@@ -36,26 +38,32 @@ from diagnosis.constants import ConstantError
 SEEDS = (1, 2, 3)
 
 
+# The ways: each trains, and returns the optimizer steps taken and each epoch's loss
+
 def script_itself(settings, model, rows, precision):
-    """Train as BERT_main_aggressive.py does; optimizer steps taken."""
+    """As BERT_main_aggressive.py does."""
     train_epoch, steps = script_training(settings, model, rows, precision, settings.NUM_EPOCHS)
-    for epoch in range(1, settings.NUM_EPOCHS + 1):
-        train_epoch(epoch)
-    return steps
+    return steps, [train_epoch(epoch)["loss"] for epoch in range(1, settings.NUM_EPOCHS + 1)]
+
+
+def script_padded(settings, model, rows, precision):
+    """The same, but for the padding."""
+    model.first_position = None     # as if this encoder could not run texts end to end
+    return script_itself(settings, model, rows, precision)
 
 
 def trainer(settings, model, rows, precision):
-    """Train with transformers' Trainer; optimizer steps taken."""
+    """transformers' Trainer, whose losses are not asked for."""
     steps = len(rows[1]) // settings.BATCH_SIZE * settings.NUM_EPOCHS
     with tempfile.TemporaryDirectory() as folder:
         run = make_trainer(settings, model, rows, precision, folder, num_train_epochs=settings.NUM_EPOCHS,
                            warmup_steps=round(settings.WARMUP_RATIO * steps))
         run.train()
-    return run.state.global_step
+    return run.state.global_step, []
 
 
-SCRIPT, TRAINER = "script", "trainer"
-WAYS = {SCRIPT: script_itself, TRAINER: trainer}
+SCRIPT = "script"
+WAYS = {SCRIPT: script_itself, "script, padded": script_padded, "trainer": trainer}
 
 
 def one_run(way, settings):
@@ -68,11 +76,11 @@ def one_run(way, settings):
     training = rows_at(training, range(kept))
     model = starting_model(settings, names, precision)
     transformers.set_seed(settings.SEED)
-    steps = WAYS[way](settings, model, training, precision)
+    steps, losses = WAYS[way](settings, model, training, precision)
     predictions = predict(settings, model, training, validation, precision)
     return {"way": way, "seed": settings.SEED, "accuracy": accuracy_score(validation[1], predictions),
-            "macro_f1": f1_score(validation[1], predictions, average="macro", zero_division=0), "steps": steps,
-            "training_rows": kept, "validation_rows": len(predictions), "encoder": model.encoder_name,
+            "macro_f1": f1_score(validation[1], predictions, average="macro", zero_division=0), "losses": losses,
+            "steps": steps, "training_rows": kept, "validation_rows": len(predictions), "encoder": model.encoder_name,
             "device": f"{device_name(precision)} {precision.reason.split()[0]}", "versions": script.versions()}
 
 
@@ -120,14 +128,17 @@ def compare(constants, path):
 
 def table(results):
     """Lines of the table: mean and standard deviation over the seeds, and of the differences seed by seed."""
+    scores = ("accuracy", "macro_f1")
     by_seed = {way: {one["seed"]: one for one in results if one["way"] == way} for way in WAYS}
-    lines = ["| | accuracy | macro-F1 |", "| --- | --- | --- |"]
+    lines = ["| | accuracy | macro-F1 | loss of each epoch |", "| --- | --- | --- | --- |"]
     for way, runs in by_seed.items():
-        scores = (spread([one[score] for one in runs.values()]) for score in ("accuracy", "macro_f1"))
-        lines.append(f"| {way} | {' | '.join(scores)} |")
-    gains = (spread([one[score] - by_seed[TRAINER][seed][score] for seed, one in by_seed[SCRIPT].items()], sign=True)
-             for score in ("accuracy", "macro_f1"))
-    return [*lines, f"| script less trainer, seed by seed | {' | '.join(gains)} |"]
+        cells = [spread([one[score] for one in runs.values()]) for score in scores]
+        cells.append(", ".join(spread(epoch) for epoch in zip(*(one["losses"] for one in runs.values()))))
+        lines.append(f"| {way} | {' | '.join(cells)} |")
+    for way in list(WAYS)[1:]:
+        gains = ([one[score] - by_seed[way][seed][score] for seed, one in by_seed[SCRIPT].items()] for score in scores)
+        lines.append(f"| script less {way}, seed by seed | {' | '.join(spread(gain, sign=True) for gain in gains)} | |")
+    return lines
 
 
 def main(arguments):
@@ -141,7 +152,7 @@ def main(arguments):
         print(f"error: {error}", file=sys.stderr)
         return 2
     if len({(one["seed"], one["steps"]) for one in results}) > len(SEEDS):
-        print("error: the two have not taken as many steps as each other", file=sys.stderr)
+        print("error: not all have taken the same number of steps", file=sys.stderr)
         return 1
     print("\n".join(table(results)))
     one = results[0]

@@ -174,7 +174,7 @@ def trainer_grouped(settings, model, rows, precision):
 
 
 def script_training(settings, model, rows, precision, epochs, cached=False):
-    """(a function that trains the epoch of a number, optimizer steps in all): the script's own parts put together."""
+    """(a function that trains the epoch of a number and returns its figures, optimizer steps in all): the script's own parts put together."""
     encoded = script.encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
         script.cache_bottom(settings, model, [encoded], precision, Path(settings.OUTPUT_DIR), script.ALONE)
@@ -187,8 +187,9 @@ def script_training(settings, model, rows, precision, epochs, cached=False):
 
     def train_epoch(epoch):
         loader.batch_sampler.epoch = epoch
-        script.train_epoch(model, loader, optimizer, schedule, scaler, precision,
-                           accumulation=settings.GRADIENT_ACCUMULATION_STEPS, max_grad_norm=settings.MAX_GRAD_NORM)
+        return script.train_epoch(model, loader, optimizer, schedule, scaler, precision,
+                                  accumulation=settings.GRADIENT_ACCUMULATION_STEPS,
+                                  max_grad_norm=settings.MAX_GRAD_NORM)
 
     return train_epoch, steps
 
