@@ -10,7 +10,7 @@
 Edit the constants or give them on the command line. The run ends with its scores beside those of guessing and of a
 linear model, and leaves the best model, its figures and the constants used in a folder below runs/.
 The sample with the constants as they stand: accuracy 0.69 and macro-F1 0.70 on 250 rows after five epochs, where a
-linear model has 0.676 and always saying Negative 0.296 (embedded encoder, two CPU cores, three minutes, torch 2.13.0).
+linear model has 0.676 and always saying Negative 0.296 (embedded encoder, two CPU cores, 147 s, torch 2.13.0).
 Does it not learn? `python diagnose_bert.py` takes the same constants and names the cause.
 """
 
