@@ -113,8 +113,8 @@ LABEL_SMOOTHING = 0.0               # share of each label that is spread over al
 AUGMENT = ""                        # ways to change training texts, commas between: reverse, delete, swap, synonyms
 AUGMENT_SHARE = 0.5                 # share of the training texts that are changed, drawn afresh in each epoch
 SYNONYMS_PATH = "data/synonyms.txt" # for AUGMENT=synonyms: lines of words that can stand for one another
-COMPILE_LAYERS = False              # try torch.compile on the encoder's layers, at a minute's cost, and keep what it gives
-                                    # where that is faster here; on two CPU cores it was not, on CUDA it is not measured
+COMPILE_LAYERS = False              # try torch.compile on the encoder's layers, which takes a minute, and keep it where it
+                                    # is faster; on a CPU core it was not, on CUDA that has not been measured
 ENSEMBLE = 0                        # average the probabilities of so many best epochs, and the weights of so many last
 RUN_TRIALS = False                  # instead of one run those in this script's list TRIALS, and a table of them
 TRIALS = [                          # constants that each trial changes; the first one changes none
@@ -1116,12 +1116,12 @@ def compile_layers(settings, model, loader, precision, team):
 
 def try_compiled(model, layers, batches, precision, batches_planned):
     """(whether the layers stay compiled, the reason in words)."""
-    seconds_of(model, batches, precision)
-    plain = min(seconds_of(model, batches, precision) for _ in range(2))
-    if plain * batches_planned < COMPILE_SECONDS:
-        return False, f"it takes about a minute, and the training about {plain * batches_planned:.0f} s"
-    began = time.perf_counter()
     try:
+        seconds_of(model, batches, precision)
+        plain = min(seconds_of(model, batches, precision) for _ in range(2))
+        if plain * batches_planned < COMPILE_SECONDS:
+            return False, f"it takes about a minute, and the training about {plain * batches_planned:.0f} s"
+        began = time.perf_counter()
         for layer in layers:
             layer.compile(dynamic=True)
         seconds_of(model, batches, precision)
@@ -1131,7 +1131,7 @@ def try_compiled(model, layers, batches, precision, batches_planned):
         compiled = min(seconds_of(model, batches, precision) for _ in range(2))
         pays = compiled < (1 - COMPILE_GAIN) * plain
         told = f"{compiled * 1e3:.1f} ms a batch instead of {plain * 1e3:.1f}, after {took:.0f} s of compiling"
-    except Exception as error:          # it takes a compiler that the machine may not have
+    except Exception as error:          # no compiler, or too little memory: training says what to do then
         pays, told = False, (str(error).strip() or type(error).__name__).splitlines()[0]
     if not pays:
         for layer in layers:

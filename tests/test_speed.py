@@ -253,6 +253,7 @@ def test_frozen_layers_are_not_kept_where_that_would_not_pay(train, posts_csv, c
 # Compiled layers
 
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")    # of its own
 @pytest.mark.parametrize("needed_gain, kept", [(-100.0, True), (1.0, False)])
 def test_layers_stay_compiled_where_that_was_faster_and_the_trial_leaves_nothing_else_behind(
         needed_gain, kept, monkeypatch, capsys):
