@@ -174,7 +174,8 @@ def trainer_grouped(settings, model, rows, precision):
 
 
 def script_training(settings, model, rows, precision, epochs, cached=False):
-    """(a function that trains the epoch of a number and returns its figures, optimizer steps in all): the script's own parts put together."""
+    """(a function that trains the epoch of a number and returns its figures, optimizer steps in all), made of the
+    script's own parts."""
     encoded = script.encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
         script.cache_bottom(settings, model, [encoded], precision, Path(settings.OUTPUT_DIR), script.ALONE)
