@@ -225,9 +225,13 @@ def runs_end_to_end(ids, positions):
 
 
 def one_row_each(ids, positions, pad_id):
-    """(ids, mask, where each text begins) of texts end to end in one row, as padded rows."""
+    """(ids, mask, where each text begins) of texts end to end in one row, as padded rows; what only fills up the row is
+    no text."""
     starts = (positions[0] == positions[0, 0]).nonzero().flatten()
     texts = list(ids[0].tensor_split(starts[1:].tolist()))
+    while len(texts) > 1 and bool((texts[-1] == pad_id).all()):
+        texts.pop()
+    starts = starts[:len(texts)]
     padded = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=pad_id or 0)
     mask = nn.utils.rnn.pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
     return padded, mask, starts

@@ -474,7 +474,8 @@ def test_a_loss_computed_once_more_as_a_figure_is_no_other_batch(observe):
     assert all(batch.width for batch in record.batches)
 
 
-def test_texts_that_run_end_to_end_through_the_encoder_are_read_one_by_one(observe):
+@pytest.mark.parametrize("fill", [0, 3])
+def test_texts_that_run_end_to_end_through_the_encoder_are_read_one_by_one(observe, fill):
     record = observe(SETUP, TRANSFORMERS, """
         from transformers import AttentionInterface
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -494,11 +495,12 @@ def test_texts_that_run_end_to_end_through_the_encoder_are_read_one_by_one(obser
                 self.encoder.set_attn_implementation("by_text")
             def forward(self, ids, mask):
                 lengths = mask.sum(1)
-                positions = torch.cat([torch.arange(one) for one in lengths])[None]
-                hidden = self.encoder(input_ids=ids[mask.bool()][None], position_ids=positions,
-                                      lengths=lengths.tolist()).last_hidden_state[0]
+                positions = torch.cat([torch.arange(one) for one in lengths] + [torch.zeros(FILL, dtype=torch.long)])
+                hidden = self.encoder(input_ids=torch.cat([ids[mask.bool()], ids.new_zeros(FILL)])[None],
+                                      position_ids=positions[None],
+                                      lengths=lengths.tolist() + [1] * FILL).last_hidden_state[0]
                 return self.head(hidden[lengths.cumsum(0) - lengths])
-        """, LOADERS, LOOP.replace("Net()", "Packed()"), controls=True)
+        """.replace("FILL", str(fill)), LOADERS, LOOP.replace("Net()", "Packed()"), controls=True)
     first = record.batches[0]
     assert (first.rows, first.mask_given, first.padding_shown, first.real_hidden) == (4, True, 0, 0)
     assert first.padding > 0 and first.padding + first.real_tokens == first.rows * first.width
