@@ -61,7 +61,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, encoder_layers,
-                                   find_encoder, flush_to_disk, load_encoder)
+                                   find_encoder, flush_to_disk, load_encoder, multiply_quickly, row_length)
 from data.augment import CHANGES, augmented, read_synonyms
 from data.batches import BottomStates, LikeLengthBatches, Tokens, encode, padded
 from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
@@ -538,8 +538,9 @@ def logits_of(model, batch, precision, bottom=None):
             return model(**inputs, lengths=batch["lengths"]).float()
         with model.seeing_bottom() as seen:
             logits = model(**inputs, lengths=batch["lengths"])
-    states = seen[0][0] if seen[0].shape[0] == 1 else seen[0][inputs["attention_mask"].bool()]
-    bottom.keep(batch["rows"].numpy(), states, batch["lengths"].numpy())
+    lengths = batch["lengths"].numpy()
+    states = seen[0][0, :lengths.sum()] if seen[0].shape[0] == 1 else seen[0][inputs["attention_mask"].bool()]
+    bottom.keep(batch["rows"].numpy(), states, lengths)
     return logits.float()
 
 
@@ -580,7 +581,7 @@ def train_epoch(model, loader, optimizer, schedule, scaler, precision, loss_weig
         tally.batches += 1
         tally.rows += len(labels)
         tally.tokens += int(batch["lengths"].sum())
-        tally.positions += int(batch["lengths"].sum()) if unwrapped(model).first_position is not None else \
+        tally.positions += row_length(batch["lengths"]) if unwrapped(model).first_position is not None else \
             batch["input_ids"].numel()
         if (index + 1) % accumulation and index + 1 < len(loader):
             continue
@@ -1040,6 +1041,7 @@ def load_model(settings, names, precision, team=ALONE):
         torch.set_float32_matmul_precision("high")      # TF32, in whatever stays float32
     else:
         model.draw_dropout_quickly()
+        multiply_quickly()
     if team.size > 1:
         say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} "
                          "a batch")

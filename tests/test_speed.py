@@ -64,11 +64,14 @@ def test_texts_end_to_end_give_the_logits_and_gradients_of_padded_ones(family, s
     model, (ids, mask, lengths) = classifier(config, strategy), batch_of(config)
     padded = logits_and_gradients(model, ids, mask)
     assert model.run_end_to_end() == ""
-    shapes = []
-    encoder_layers(model.encoder)[-1].register_forward_hook(
-        lambda layer, given, output: shapes.extend([given[0].shape, output.shape]))
+    shapes, top = [], encoder_layers(model.encoder)[-1]
+    [query] = [one for name, one in top.named_modules() if name in module.QUERY]
+    for part in (top, query):
+        part.register_forward_hook(lambda part, given, output: shapes.extend([given[0].shape, output.shape]))
     assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
-    assert shapes == [(1, 35, 32), (1, 6, 32)]      # 35 tokens instead of 72 positions; in the end the 6 texts' first ones
+    # 35 tokens, filled up to a multiple of 16, and not the 72 positions of padded rows; in the top layer the first tokens
+    # of the 6 texts ask and go on
+    assert shapes == [(1, 6, 32), (1, 6, 32), (1, 48, 32), (1, 6, 32)]
     assert_alike(logits_and_gradients(model, ids, mask), padded)        # without lengths, as predict() calls it
 
 
@@ -79,6 +82,25 @@ def test_texts_of_one_length_need_no_padding_for_attention_either(family):
     padded = logits_and_gradients(model, ids, mask)
     assert model.run_end_to_end() == ""
     assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
+
+
+@pytest.mark.parametrize("lengths, positions", [((12, 5, 3), 32), ((12, 3, 1), 16), ((7, 7, 7), 21), ((3,), 3)])
+def test_only_texts_of_different_lengths_are_filled_up(lengths, positions):
+    lengths = torch.tensor(lengths)
+    layout = module.end_to_end(lengths, int(lengths.max()), "cpu")
+    assert module.row_length(lengths) == len(layout.places) == len(layout.positions) == positions
+    real = torch.arange(int(lengths.max())) < lengths[:, None]
+    assert layout.places[:lengths.sum()].tolist() == real.flatten().nonzero().flatten().tolist()
+    assert not real.flatten()[layout.places[lengths.sum():]].any()
+
+
+def test_what_fills_the_row_changes_nothing(monkeypatch):
+    model = classifier(FAMILIES["bert"])
+    assert model.run_end_to_end() == ""
+    batch = batch_of(FAMILIES["bert"])
+    filled = logits_and_gradients(model, *batch)
+    monkeypatch.setattr(module, "ROW_MULTIPLE", 1)
+    assert_alike(logits_and_gradients(model, *batch), filled)
 
 
 def test_a_text_end_to_end_does_not_see_its_neighbours():
@@ -111,7 +133,7 @@ def test_training_computes_no_padding_and_learns_what_it_learns_with_it(train, t
     status, screen, _ = train(**constants, MODEL_NAME=still, OUTPUT_DIR=tmp_path / "padded")
     assert status == 0 and "BertModel cannot run texts end to end: it was asked not to" in screen
     for end_to_end, padded in zip(metrics(tmp_path / "run"), metrics(tmp_path / "padded")):
-        assert end_to_end["padding_share"] == 0 < padded["padding_share"]
+        assert end_to_end["padding_share"] < padded["padding_share"]
         for figure in ("train_loss", "val_loss"):
             assert end_to_end[figure] == pytest.approx(padded[figure], abs=1e-3)      # rounding, after six steps
 
@@ -179,6 +201,39 @@ def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout(heads_at_o
         assert many[..., :6, :].std(dim=0).max() > 0.1
 
 
+# Matrix products on a CPU
+
+@pytest.fixture
+def torchs_products():
+    """torch's own way of multiplying, before the test and after it."""
+    before, torch.backends.mkldnn.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision, "none"
+    yield torch.backends.mkldnn.matmul
+    torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+def test_products_stay_as_exact_as_float32(torchs_products):
+    module.multiply_quickly()
+    left, right = torch.randn(500, 384), torch.randn(384, 1536)
+    exact = left.double() @ right.double()
+    assert ((left @ right - exact).norm() / exact.norm()) < 1e-6
+
+
+@pytest.mark.skipif("AuthenticAMD" not in module.processor(), reason="on an AMD processor only")
+def test_products_are_torchs_own_where_others_would_be_rounded(torchs_products, monkeypatch):
+    monkeypatch.setattr(module, "PRODUCT_ROUNDING", 0)      # no float32 is as exact as that
+    module.multiply_quickly()
+    assert torchs_products.fp32_precision == "none"
+    monkeypatch.undo()
+    module.multiply_quickly()
+    assert torchs_products.fp32_precision == "bf16"     # the leave to round, of which no use is made
+
+
+def test_products_are_torchs_own_on_another_processor(torchs_products, monkeypatch):
+    monkeypatch.setattr(module, "processor", lambda: "GenuineIntel")
+    module.multiply_quickly()
+    assert torchs_products.fp32_precision == "none"
+
+
 # Frozen layers, once
 
 @pytest.mark.parametrize("end_to_end", [True, False])
@@ -193,7 +248,7 @@ def test_what_the_frozen_layers_gave_stands_for_them(family, strategy, trained, 
     [states] = seen
     if end_to_end:
         states, tokens = torch.zeros(*ids.shape, 32), states[0]
-        states[mask.bool()] = tokens
+        states[mask.bool()] = tokens[:mask.sum()]
     layers = list(encoder_layers(model.encoder))
     run = []
     for layer in layers:

@@ -37,8 +37,7 @@ def test_all_ways_train_on_the_same_rows_and_less_padding_is_counted_as_such(tin
     for one in ways.values():
         assert all(math.isfinite(value) and value > 0 for value in one.values())
         assert one["share"] <= 1 and one["of_rate"] < 1
-    assert ways["naive"]["share"] < ways["trainer"]["share"] < ways["trainer grouped"]["share"]
-    assert ways["script"]["share"] == 1
+    assert ways["naive"]["share"] < ways["trainer"]["share"] < ways["trainer grouped"]["share"] < ways["script"]["share"]
     assert "96 rows" in told
     lines = throughput.table(ways)
     assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + len(ways)
@@ -80,7 +79,7 @@ def test_the_arithmetic_is_that_of_a_layer_written_out(tiny_encoder):
     forward += 2 * 2 * length * length * 32     # scores, and the values they weigh
     forward += 2 * 2 * length * 32 * 64         # up and down
     assert throughput.arithmetic(encoder, numpy.array([length])) == 3 * 2 * forward
-    assert throughput.spared(encoder, numpy.array([length, 1])) == 3 * 2 * (length - 1) * (2 * 32 * 64 + 32 * 32)
+    assert throughput.spared(encoder, numpy.array([length, 1])) == 3 * 2 * (length - 1) * (2 * 32 * 64 + 2 * 32 * 32)
 
 
 def test_script_and_trainer_take_the_same_steps_and_are_scored_on_the_same_rows(tiny_encoder, tmp_path, monkeypatch,
