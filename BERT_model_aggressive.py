@@ -722,21 +722,20 @@ class QuickDropout(nn.Dropout):
 
 
 def multiply_quickly():
-    """On an AMD processor: have oneDNN multiply float32 matrices, a sixth faster there than MKL, torch's default.
+    """On an AMD processor: have oneDNN multiply float32 matrices instead of MKL, torch's default; a step is 6 % shorter.
 
     torch offers that only together with leave to round the factors to bfloat16, of which oneDNN makes use on processors
     with units for it. A product tells; where it is not as exact as float32 all stays as it was.
     """
     if "AuthenticAMD" not in processor():
         return
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
     draw = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=draw) for _ in range(2))
     exact = left.double() @ right.double()
     if (left @ right - exact).norm() > PRODUCT_ROUNDING * exact.norm():
-        matmul.fp32_precision = before
+        torch.set_float32_matmul_precision(before)
 
 
 def processor():
@@ -893,7 +892,8 @@ def main(arguments):
             raise EncoderError(f"{settings.folder} has no tokenizer, which a table of texts needs")
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.run_end_to_end()
-        multiply_quickly()
+        if model.device().type == "cpu":
+            multiply_quickly()
         began = time.perf_counter()
         scored, total = score_table(model, settings.table, sys.stdout, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
                                     settings.BATCH_SIZE, signals)

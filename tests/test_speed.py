@@ -206,9 +206,10 @@ def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout(heads_at_o
 @pytest.fixture
 def torchs_products():
     """torch's own way of multiplying, before the test and after it."""
-    before, torch.backends.mkldnn.matmul.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision, "none"
-    yield torch.backends.mkldnn.matmul
-    torch.backends.mkldnn.matmul.fp32_precision = before
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
 
 
 def test_products_stay_as_exact_as_float32(torchs_products):
@@ -222,16 +223,16 @@ def test_products_stay_as_exact_as_float32(torchs_products):
 def test_products_are_torchs_own_where_others_would_be_rounded(torchs_products, monkeypatch):
     monkeypatch.setattr(module, "PRODUCT_ROUNDING", 0)      # no float32 is as exact as that
     module.multiply_quickly()
-    assert torchs_products.fp32_precision == "none"
+    assert torch.get_float32_matmul_precision() == "highest"
     monkeypatch.undo()
     module.multiply_quickly()
-    assert torchs_products.fp32_precision == "bf16"     # the leave to round, of which no use is made
+    assert torch.get_float32_matmul_precision() == "medium"     # the leave to round, of which no use is made
 
 
 def test_products_are_torchs_own_on_another_processor(torchs_products, monkeypatch):
     monkeypatch.setattr(module, "processor", lambda: "GenuineIntel")
     module.multiply_quickly()
-    assert torchs_products.fp32_precision == "none"
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 # Frozen layers, once

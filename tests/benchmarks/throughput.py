@@ -57,7 +57,7 @@ WARM_UP_STEPS = 20          # steps on other rows before each measurement, at mo
 BIG_PRODUCT = {"cuda": 8192, "cpu": 1024}       # sides of the square matrices multiplied for the highest rate
 PRODUCTS = {"cuda": 20, "cpu": 1}               # products between two looks at the clock
 M_MMAP_THRESHOLD = -3       # of <malloc.h>
-TORCHS_PRODUCTS = torch.backends.mkldnn.matmul.fp32_precision
+TORCHS_PRODUCTS = torch.get_float32_matmul_precision()
 PRODUCT_TRIES = 5           # the best of so many counts
 
 
@@ -242,7 +242,7 @@ def count_tokens(ids, pad_id):
 def set_up_cpu(way):
     """For the script its own settings of a CPU; for the others torch's matrix products, and of glibc's allocator what it
     comes to by itself at best, when large blocks are freed again and again."""
-    torch.backends.mkldnn.matmul.fp32_precision = TORCHS_PRODUCTS
+    torch.set_float32_matmul_precision(TORCHS_PRODUCTS)
     if way == SCRIPT:
         script.keep_freed_memory()
         multiply_quickly()
