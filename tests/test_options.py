@@ -171,7 +171,7 @@ def test_with_every_option_on_an_interrupted_run_resumed_is_the_same_bit_for_bit
 # Trials
 
 def test_trials_run_one_by_one_and_end_with_a_table_by_macro_f1(train, posts_csv, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "TRIALS", ["", "LEARNING_RATE=2e-3", "HEAD=linear BATCH_SIZE=16"])
+    monkeypatch.setattr(script, "TRIALS", ["", "LEARNING_RATE=5e-3", "HEAD=linear BATCH_SIZE=16"])
     constants = {"TRAIN_PATH": posts_csv, "NUM_EPOCHS": 6, "EARLY_STOPPING_PATIENCE": 0, "RUN_TRIALS": True}
     with monkeypatch.context() as patch:
         interrupt_at(patch, 40)     # 36 steps make a trial
@@ -184,7 +184,7 @@ def test_trials_run_one_by_one_and_end_with_a_table_by_macro_f1(train, posts_csv
     assert "epoch 1, after 4 optimizer steps" in screen
     table = screen[screen.rindex("trial  "):].splitlines()
     scores = [float(line.split()[-2]) for line in table[1:4]]
-    assert scores == sorted(scores, reverse=True) and table[1].startswith("LEARNING_RATE=2e-3")
+    assert scores == sorted(scores, reverse=True) and table[1].startswith("LEARNING_RATE=5e-3")
     assert table[4].startswith("LinearSVC over TF-IDF") and table[5].startswith("always ")
     assert "one seed, 20 validation rows" in table[6]
 
