@@ -62,13 +62,13 @@ from tqdm.auto import tqdm
 
 from BERT_model_aggressive import (FREEZE_STRATEGIES, HEADS, BertSentimentClassifier, EncoderError, encoder_layers,
                                    find_encoder, flush_to_disk, load_encoder, multiply_quickly, row_length)
-from data.augment import CHANGES, augmented, read_synonyms
-from data.batches import BottomStates, LikeLengthBatches, Tokens, encode, padded
-from data.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
+from training.texts.augment import CHANGES, augmented, read_synonyms
+from training.texts.batches import BottomStates, LikeLengthBatches, Tokens, encode, padded
+from training.texts.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
                          split_table)
-from diagnosis.constants import ConstantError, help_text, override, read_constants
+from training.constants import ConstantError, help_text, override, read_constants
 from diagnosis.look import look, told
-from diagnosis.run_report import write_run_report
+from training.report.page import write_run_report
 
 # data
 TRAIN_PATH = "data/sample.csv"      # CSV, TSV or JSON lines, plain or .gz

@@ -759,7 +759,7 @@ def score_table(model, path, output, text_column="text", column_names=(), batch_
     Raises:
         TableError: the table cannot be read; the chunks above the fault are written.
     """
-    from data.tables import stream_rows     # here: it brings scikit-learn, which a classifier at work does not need
+    from training.texts.tables import stream_rows     # here: it brings scikit-learn, which a classifier at work does not need
     rows = stream_rows(path, [text_column], column_names)
     _, values, header = next(rows)
     wanted = ["label", "probability", *model.label_names]
@@ -796,7 +796,7 @@ def free_names(wanted, taken):
 
 def row_writer(path, header, names, output):
     """Write the header where the format has one; a function that writes a row as it was, the added values behind it."""
-    from data.tables import delimiter_of
+    from training.texts.tables import delimiter_of
     delimiter = delimiter_of(path)
 
     def write_json(original, values):       # the text is kept: numbers, escapes and repeated keys stay as they are
@@ -819,7 +819,7 @@ def row_writer(path, header, names, output):
 
 def chunks(rows, text_column):
     """(texts, originals) of up to CHUNK_ROWS rows and about CHUNK_CHARACTERS at a time; '' where a row has no text."""
-    from data.tables import cell_text
+    from training.texts.tables import cell_text
     texts, originals, characters = [], [], 0
     for _, values, original in rows:
         texts.append(cell_text(values.get(text_column)))
@@ -877,7 +877,7 @@ def read_arguments(arguments):
 
 def main(arguments):
     settings = read_arguments(arguments)
-    from data.tables import TableError
+    from training.texts.tables import TableError
     sys.stdout.reconfigure(encoding="utf-8", newline="")        # whatever the locale
     signals = []
 

@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from diagnosis.constants import ConstantError, help_text, nearest, override, read_constants, table, unknown
+from training.constants import ConstantError, help_text, nearest, override, read_constants, table, unknown
 from diagnosis.examine import examine, problem_with_script
 from diagnosis.faults import GROUPS, catalogue
 

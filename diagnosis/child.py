@@ -14,8 +14,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def main(path, script, arguments):
     sys.path[0] = ROOT
-    from diagnosis import assemble, patches, replay     # noqa: F401 (now, while the folder is on the path)
-    from diagnosis.observer import Observer
+    from diagnosis.experiments import replay    # noqa: F401
+    from diagnosis.observe import patches
+    from diagnosis.record import assemble     # noqa: F401 (now, while the folder is on the path)
+    from diagnosis.observe.observer import Observer
     observer = Observer(os.path.abspath(path), script, arguments)
     patches.install(observer)
     sys.argv = [script, *arguments]

@@ -18,9 +18,9 @@ import uuid
 from collections import deque
 from pathlib import Path
 
-from diagnosis import report
-from diagnosis.judge import Judgement, judge
-from diagnosis.record import Crash, Record, from_json
+from diagnosis.verdict import report
+from diagnosis.verdict.judge import Judgement, judge
+from diagnosis.record.record import Crash, Record, from_json
 
 CHILD = Path(__file__).with_name("child.py")
 LOG_LIMIT = 5_000_000       # bytes of the script's output that are kept from its start

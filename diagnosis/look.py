@@ -11,9 +11,9 @@ import functools
 import random
 import shutil
 
-from diagnosis import facts
-from diagnosis.judge import judge
-from diagnosis.record import Plan, Record, Schedule, Split, Tokenizer
+from diagnosis.record import facts
+from diagnosis.verdict.judge import judge
+from diagnosis.record.record import Plan, Record, Schedule, Split, Tokenizer
 
 ROWS = 2_000        # of each data set that are looked at; keeps a look at 70,000 rows within two seconds
 SEED = 0
@@ -48,7 +48,7 @@ def look(model, encoder, optimizer, schedule, steps_per_epoch, epochs, tokenizer
 
 def told(judgement, width=110):
     """Lines for the screen: one when all is well, else every finding, a consequence under its cause."""
-    from diagnosis.report import finding_lines, under_their_causes
+    from diagnosis.verdict.report import finding_lines, under_their_causes
     serious = [finding for finding in judgement.findings if finding.level != "note"]
     if not serious:
         return [one_line(judgement)]

@@ -26,8 +26,8 @@ Not to be confused with
 import re
 from statistics import median
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
 EFFECT = "slows"

@@ -28,10 +28,10 @@ from collections import Counter
 
 from sklearn.metrics import f1_score
 
-from diagnosis.course import rounded
+from diagnosis.verdict.course import rounded
 from diagnosis.faults import labels_single_class
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import (IGNORED, drawn_at_random, known_training_labels, percent, predictions, rebalanced,
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training_labels, percent, predictions, rebalanced,
                                 scored_batches)
 
 GROUP = "data"

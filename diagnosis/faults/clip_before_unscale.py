@@ -33,8 +33,8 @@ Not to be confused with
     A tight limit on gradients of their true size (clip-too-tight).
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "precision"
 EFFECT = "stops"

@@ -33,8 +33,8 @@ Not to be confused with
 
 import math
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"

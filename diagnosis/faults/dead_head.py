@@ -26,9 +26,9 @@ Not to be confused with
 import math
 from statistics import fmean, pstdev
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import percent
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import percent
 
 GROUP = "model"
 EFFECT = "stops"

@@ -27,9 +27,9 @@ Not to be confused with
 import math
 from collections import Counter
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import training_batches
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import training_batches
 
 GROUP = "model"
 EFFECT = "slows"

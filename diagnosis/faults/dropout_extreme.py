@@ -21,8 +21,8 @@ Not to be confused with
     0.5 before the last layer, which is strong and usual.
 """
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
 EFFECT = "stops"

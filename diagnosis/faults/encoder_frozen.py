@@ -28,9 +28,9 @@ Not to be confused with
     optimizer-missing-params, where layers are trainable and no optimizer holds them.
 """
 
-from diagnosis.course import fails, holds, rounded, trend
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import is_learning
+from diagnosis.verdict.course import fails, holds, rounded, trend
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import is_learning
 
 GROUP = "model"
 EFFECT = "slows"

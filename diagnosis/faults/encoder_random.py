@@ -32,9 +32,9 @@ Not to be confused with
 
 import math
 
-from diagnosis.course import rounded, share
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import is_learning, percent
+from diagnosis.verdict.course import rounded, share
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import is_learning, percent
 
 GROUP = "model"
 EFFECT = "stops"

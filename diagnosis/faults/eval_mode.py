@@ -34,9 +34,9 @@ Not to be confused with
     eval-train-mode, its opposite. A frozen encoder that is kept in eval mode while the head is trained.
 """
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import percent
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import percent
 
 GROUP = "model"
 EFFECT = "slows"

@@ -32,8 +32,8 @@ Not to be confused with
     A scaler that skips its first two or three steps while it finds its scale, which is healthy.
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "precision"
 EFFECT = "stops"

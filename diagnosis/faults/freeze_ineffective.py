@@ -27,7 +27,7 @@ Not to be confused with
 
 import re
 
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
 EFFECT = "slows"

@@ -30,8 +30,8 @@ Not to be confused with
 
 import re
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
 EFFECT = "stops"

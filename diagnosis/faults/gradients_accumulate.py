@@ -27,8 +27,8 @@ Not to be confused with
     the optimizer, whose gradients pile up unused (optimizer-missing-params).
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"

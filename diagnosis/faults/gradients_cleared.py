@@ -28,8 +28,8 @@ Not to be confused with
     (optimizer-missing-params), where the optimizer has no gradient either.
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"

@@ -34,8 +34,8 @@ Not to be confused with
     an fp32 head.
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "precision"
 EFFECT = "stops"

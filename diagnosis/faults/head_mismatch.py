@@ -27,8 +27,8 @@ Not to be confused with
 
 import re
 
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, drawn_at_random,
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, drawn_at_random,
                                 known_training_labels, number_of_outputs, training_batches, training_loss_function)
 
 GROUP = "model"

@@ -37,9 +37,9 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.svm import LinearSVC
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import SEED, contents, groups_of, token_matrix
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import SEED, contents, groups_of, token_matrix
 
 GROUP = "data"
 EFFECT = "misleads"

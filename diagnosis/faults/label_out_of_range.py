@@ -32,9 +32,9 @@ Not to be confused with
 
 import re
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, known_training_labels,
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, known_training_labels,
                                 number_of_outputs, percent, training_batches, training_loss_function)
 
 GROUP = "data"

@@ -35,10 +35,10 @@ from collections import Counter
 
 from scipy.stats import binomtest
 
-from diagnosis.course import rounded
+from diagnosis.verdict.course import rounded
 from diagnosis.faults import label_conflict, text_constant, text_truncated, text_unknown
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import predictions, scored_batches
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import predictions, scored_batches
 
 
 GROUP = "data"

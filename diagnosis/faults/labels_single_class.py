@@ -25,9 +25,9 @@ Not to be confused with
 
 from collections import Counter
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import IGNORED, drawn_at_random, known_training_labels, percent, rebalanced
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import IGNORED, drawn_at_random, known_training_labels, percent, rebalanced
 
 GROUP = "data"
 EFFECT = "stops"

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import fisher_exact
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import SEED, contents, nearest_similarity, percent, token_matrix
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import SEED, contents, nearest_similarity, percent, token_matrix
 
 GROUP = "data"
 EFFECT = "misleads"

@@ -39,8 +39,8 @@ Not to be confused with
     larger ones above; a warm-up that has only begun; a rate that a schedule keeps low (the schedule faults).
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"

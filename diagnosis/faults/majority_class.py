@@ -38,8 +38,8 @@ Not to be confused with
 
 from collections import Counter
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "evaluation"
 EFFECT = "misleads"

@@ -29,9 +29,9 @@ from collections import Counter
 
 import numpy as np
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import SEED, drawn_at_random, training_batches
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import SEED, drawn_at_random, training_batches
 
 GROUP = "data"
 EFFECT = "stops"

@@ -31,8 +31,8 @@ Not to be confused with
     optimizers that share the parameters between them.
 """
 
-from diagnosis import course
-from diagnosis.finding import Finding, NotMeasured
+from diagnosis.verdict import course
+from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"

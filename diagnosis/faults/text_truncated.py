@@ -23,9 +23,9 @@ Not to be confused with
 
 from statistics import fmean, median
 
-from diagnosis.course import rounded
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import percent
+from diagnosis.verdict.course import rounded
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import percent
 
 GROUP = "data"
 EFFECT = "slows"

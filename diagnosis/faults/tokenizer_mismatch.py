@@ -30,10 +30,10 @@ Not to be confused with
 
 import re
 
-from diagnosis.course import rounded
+from diagnosis.verdict.course import rounded
 from diagnosis.faults import encoder_random
-from diagnosis.finding import Finding, NotMeasured
-from diagnosis.measures import crash_line, percent
+from diagnosis.verdict.finding import Finding, NotMeasured
+from diagnosis.verdict.measures import crash_line, percent
 
 GROUP = "input"
 EFFECT = "stops"

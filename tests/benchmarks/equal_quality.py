@@ -32,8 +32,8 @@ from throughput import device_name, make_trainer, read_rows, rows_at, script_tra
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import EncoderError
-from data.tables import TableError
-from diagnosis.constants import ConstantError
+from training.texts.tables import TableError
+from training.constants import ConstantError
 
 SEEDS = (1, 2, 3)
 

@@ -48,8 +48,8 @@ from torch.utils.data import DataLoader, Dataset
 import BERT_main_aggressive as script
 from BERT_model_aggressive import (QUERY, BertSentimentClassifier, EncoderError, embedded_encoder, encoder_layers,
                                    load_encoder, multiply_quickly)
-from data.tables import TableError
-from diagnosis.constants import ConstantError
+from training.texts.tables import TableError
+from training.constants import ConstantError
 
 ROUNDS = 3
 ROWS = 1600                 # rows trained on in each measurement

@@ -1,0 +1,137 @@
+"""One recorded training batch, to be run again through copies of the model and the script's own loss."""
+
+import torch
+from torch import nn
+
+from diagnosis.record import nested
+from diagnosis.experiments.controls import ROWS, first_rows
+
+BETWEEN = {     # what scripts do between a model's output and the loss
+    "nothing": lambda leaf: leaf, "squeeze": lambda leaf: leaf.squeeze(-1), "squeeze all": torch.squeeze,
+    "float": lambda leaf: leaf.float(), "float squeeze": lambda leaf: leaf.float().squeeze(-1),
+    "softmax": lambda leaf: leaf.softmax(-1), "log_softmax": lambda leaf: leaf.log_softmax(-1),
+    "sigmoid": torch.sigmoid, "sigmoid squeeze": lambda leaf: leaf.sigmoid().squeeze(-1), "relu": torch.relu,
+    "tanh": torch.tanh, "argmax": lambda leaf: leaf.argmax(-1), "argmax float": lambda leaf: leaf.argmax(-1).float(),
+    "max": lambda leaf: leaf.max(-1).values, "first": lambda leaf: leaf[:, 0], "second": lambda leaf: leaf[:, 1],
+    "log": lambda leaf: torch.log(leaf), "log softmax": lambda leaf: torch.log(leaf.softmax(-1) + 1e-9)}
+
+POOLING = (lambda leaf: leaf, lambda leaf: leaf[:, 0], lambda leaf: leaf.mean(1), lambda leaf: leaf[:, -1],
+           lambda leaf: leaf.max(1).values, lambda leaf: leaf.detach())
+
+
+def make(now, tensor):
+    """(outermost modules of a pass on which backward ran, forward(modules) -> (logits, labels, loss)); None where the
+    pass cannot be repeated."""
+    if not now.calls or now.batch.rows < 2:
+        return None
+    rows = now.batch.rows
+    run = chain(now.calls, rows)
+    if run is None:
+        return None
+    modules, output = [call[0] for call in now.calls], now.calls[-1][3]
+    chosen = next((one for one in now.losses if one.result is tensor), now.losses[-1] if now.losses else None)
+    if chosen is not None and not chosen.inside:
+        way = way_to_logits(output, chosen.arguments["input"].detach())
+        return (modules, of_outside_loss(run, *way, chosen, rows)) if way else None
+    path = next((path for path, leaf in nested.tensors(output) if leaf.is_floating_point() and leaf.dim() == 2
+                 and leaf.shape[0] == rows), None)
+    if path is None or now.target is None:
+        return None
+    loss_path = next((path for path, leaf in nested.tensors(output) if leaf.dim() == 0), None)
+    labels = cut(now.target.reshape(-1) if now.target.numel() == rows else now.target, rows)
+    return modules, of_inside_loss(run, path, labels, loss_path)
+
+
+def for_model(made, model):
+    """forward(copy of the model) from what `make` gave, the model being one of its modules or a container of them."""
+    modules, forward = made
+    if len(modules) == 1 and modules[0] is model:
+        return lambda copied: forward([copied])
+    places = {id(one): place for place, one in enumerate(model.children())}
+    if not all(id(one) in places for one in modules):
+        return None
+    order = [places[id(one)] for one in modules]
+    return lambda copied: forward([list(copied.children())[place] for place in order])
+
+
+def chain(calls, rows):
+    """modules -> output of the last one: the calls one after the other, each fed with what the ones before it gave."""
+    steps = []
+    for place, (_, args, kwargs, _) in enumerate(calls):
+        feeds = []
+        for path, leaf in nested.tensors((args, kwargs)):
+            if place and leaf.is_floating_point():
+                way = next((found for earlier in range(place)
+                            for found in [way_between(calls[earlier][3], leaf.detach())] if found), None)
+                source = next((earlier for earlier in range(place)
+                               if way and way_between(calls[earlier][3], leaf.detach())), None)
+                if way is None:
+                    return None
+                feeds.append((path, source, *way))
+        steps.append((cut(tuple(args), rows), cut(dict(kwargs), rows), feeds))
+
+    def run(modules):
+        outputs = []
+        for module, (args, kwargs, feeds) in zip(modules, steps):
+            args, kwargs = list(args), dict(kwargs)
+            for ((_, kind), (_, key), *_), source, path, between in feeds:
+                (args if kind == 0 else kwargs)[key] = between(nested.at(outputs[source], path))
+            outputs.append(module(*args, **kwargs))
+        return outputs[-1]
+    return run
+
+
+def way_between(output, wanted):
+    """(path, function) from one module's output to the next one's input."""
+    for path, leaf in nested.tensors(output):
+        for between in POOLING:
+            try:
+                found = between(leaf.detach())
+            except (RuntimeError, IndexError):
+                continue
+            if found.shape == wanted.shape and torch.allclose(found.float(), wanted.float(), atol=1e-5):
+                return path, between
+    return None
+
+
+def cut(value, rows):
+    return first_rows(nested.copied(value), ROWS, rows)
+
+
+def way_to_logits(output, wanted):
+    """(path, function) that lead from a model's output to the loss's input; None where none of the usual does."""
+    for path, leaf in nested.tensors(output):
+        if not leaf.is_floating_point():
+            continue
+        for between in BETWEEN.values():
+            try:
+                found = between(leaf.detach())
+            except (RuntimeError, IndexError):
+                continue
+            if found.shape == wanted.shape and torch.allclose(found.float(), wanted.float(), atol=1e-5, equal_nan=True):
+                return path, between
+    return None
+
+
+def of_outside_loss(run, path, between, chosen, rows):
+    given = {name: value for name, value in chosen.arguments.items() if name not in ("input", "target")}
+    given = {name: first_rows(value, ROWS, rows) if name == "weight" and chosen.name.startswith("binary") else value
+             for name, value in given.items()}
+    target = cut(chosen.arguments["target"], rows)
+    labels = target.argmax(-1) if target.dim() == 2 and target.shape[1] > 1 else target.reshape(-1)
+
+    def forward(modules):
+        logits = between(nested.at(run(modules), path))
+        loss = chosen.function(input=logits, target=target, **given)
+        return logits, labels, loss.mean() if loss.dim() else loss
+    return forward
+
+
+def of_inside_loss(run, path, labels, loss_path):
+    def forward(modules):
+        output = run(modules)
+        logits = nested.at(output, path)
+        if loss_path is not None:
+            return logits, labels, nested.at(output, loss_path)
+        return logits, labels, nn.functional.cross_entropy(logits.float(), labels.long())
+    return forward

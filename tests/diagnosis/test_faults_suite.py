@@ -1,0 +1,28 @@
+"""A few scripts of tests/faults/ through the whole doctor; `python tests/faults/suite.py` runs them all (an hour)."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+FAULTS = Path(__file__).resolve().parents[1] / "faults"
+sys.path.insert(0, str(FAULTS))
+import suite  # noqa: E402 (its folder is on the path from here on)
+
+
+@pytest.mark.parametrize("script", [
+    "faulty/schedule_per_epoch_guide.py", "faulty/mask_missing.py", "healthy/warmup_from_zero.py",
+    "awkward/catches_everything.py"])
+def test_the_first_finding_is_the_cause_and_a_healthy_script_has_no_error(script):
+    result = suite.run_one(script)
+    assert result["outcome"] == "right", result
+    if script.endswith("guide.py"):     # nine frozen layers of twelve are not to blame
+        assert "encoder-frozen" not in [name for _, name in result["findings"]]
+
+
+def test_every_fault_of_the_catalogue_has_a_faulty_script():
+    from diagnosis.faults import catalogue
+    expected = {name for one in suite.expectations().values() for name in one["first"]}
+    assert expected == set(catalogue()) and len(expected) == 44
+    assert {path for one in ("faulty", "healthy", "awkward") for path in (FAULTS / one).glob("*.py")} \
+        == {FAULTS / script for script in suite.expectations()}

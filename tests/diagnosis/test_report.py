@@ -1,0 +1,379 @@
+"""The report: one verdict, findings that read like a compiler's, tables, report.json by the contract, two pictures."""
+
+import json
+import math
+
+import numpy
+import pytest
+from PIL import Image
+
+from diagnosis.verdict import pictures, report, tables
+from diagnosis.faults import catalogue
+from diagnosis.verdict.finding import Finding
+from diagnosis.verdict.judge import Judgement
+from diagnosis.record.record import (Batch, Control, Crash, Encoder, Group, Parameter, Plan, Record, Schedule, Site, Split,
+                              Step, Tokenizer)
+
+STEPS = 40
+
+
+def parameters(frozen_layers):
+    made = []
+
+    def add(name, part, shape, trainable, size):
+        norms = [size / (1 + 0.02 * step) for step in range(STEPS)] if trainable else [None] * STEPS
+        made.append(Parameter(name, part, shape, "float32", trainable, 0 if trainable else None, norm_first=20.0,
+                              norm_last=20.0, change=0.0, gradient_norms=norms))
+
+    add("bert.embeddings.word_embeddings.weight", "embeddings", [30522, 768], not frozen_layers, 0.9)
+    for layer in range(12):
+        for name in ("attention.self.query", "intermediate.dense"):
+            add(f"bert.encoder.layer.{layer}.{name}.weight", f"layer {layer}", [768, 768], layer >= frozen_layers,
+                0.1 + 0.05 * layer)
+    add("bert.pooler.dense.weight", "pooler", [768, 768], True, 1.3)
+    add("classifier.weight", "head", [4, 768], True, 6.1)
+    return made
+
+
+def per_epoch_run():
+    """Four classes, nine of twelve layers frozen, a linear schedule with 300 warm-up steps stepped once per epoch."""
+    factors = [min(step / 300, (1500 - step) / 1200) for step in range(1501)]
+    labels = [0, 1, 2, 3, 1, 1, 0, 2] * 40
+    record = Record(target="train.py", device="cpu", ended="enough seen", seconds=41.234, classes=4, backwards=STEPS,
+                    optimizer_steps=STEPS, zero_grads=STEPS, parameters=parameters(9))
+    record.encoder = Encoder("BertModel", "bert-base-uncased", 12, 768, 30522, loaded_from="bert-base-uncased")
+    record.groups = [Group("AdamW", 0.0, 2e-5, 0.01, 10, 21_900_000, made=Site("train.py", 120))]
+    record.tokenizer = Tokenizer("bert-base-uncased", "BertTokenizer", 30522, 100, 0, 101, 102, 128, True,
+                                 full_lengths=[12, 30, 200, 44, 17], kept_lengths=[12, 30, 128, 44, 17],
+                                 shown=[{"text": f"I love this game | number {i}, it is really great",
+                                         "tokens": ["[CLS]", "i", "love", "this", "game", "[SEP]"],
+                                         "ids": [101, 1045, 2293, 2023, 2208, 102], "label": 1} for i in range(3)])
+    record.training = Split(rows=9600, labels=labels, batch_size=32, batches=300, shuffled=True, loader="DataLoader")
+    record.validation = Split(rows=1000, labels=labels[:100], batch_size=32, batches=32, shuffled=False)
+    record.batches = [Batch("training", step, 32, 128, 900, 3196, True, 0, 0, 3, outputs=4, loss=1.39,
+                            loss_function="cross_entropy", encoder_training=True, head_training=True,
+                            labels=labels[:32], site=Site("train.py", 133)) for step in range(STEPS)]
+    record.steps = [Step(step, [0.0], loss=1.39 + 0.01 * (step % 3), gradient_norm=7.5, epoch=0)
+                    for step in range(STEPS)]
+    record.schedules = [Schedule("LambdaLR", "get_linear_schedule_with_warmup",
+                                 {"num_warmup_steps": 300, "num_training_steps": 1500}, Site("train.py", 121),
+                                 call_site=Site("train.py", 142, "scheduler.step()"), call_in_batch_loop=False,
+                                 factors=factors, base_rates=[2e-5])]
+    record.plan = Plan(5, 300, 1.0, 1500, "read from the script's loop")
+    record.controls = [
+        Control("labels-from-tokens", "can the labels be predicted from the tokens?", True,
+                {"accuracy": 0.712, "permuted": 0.291, "permuted_spread": 0.012}),
+        Control("model-overfits", "can a copy of this model learn one batch by heart?", True,
+                {"loss_first": 1.41, "loss_last": 0.02, "steps": 40}),
+        Control("own-optimizer", "can the script's own optimizer and schedule?", False,
+                {"loss_first": 1.41, "loss_last": 1.40}),
+        Control("rate-sweep", "which rate suits?", None, {}, "no time was left for it")]
+    return record
+
+
+def finding(name="schedule-per-epoch", level="error", title="the learning rate is 0 at every step", evidence=None,
+            where=Site("train.py", 142, "scheduler.step()")):
+    return Finding(level, title, evidence or {"optimizer_steps_seen": 40, "rates": [0.0] * 40, "base_lr": 2e-5},
+                   "it would warm up until epoch 300", "move line 142 into the batch loop", where, name)
+
+
+def judgement(*findings, passed=("mask-missing", "leakage"), not_checked=()):
+    return Judgement(list(findings), list(passed), list(not_checked))
+
+
+# the verdict
+
+
+def test_the_verdict_names_cause_and_place_of_the_first_finding():
+    second = finding("class-imbalance", "warning", "the largest class outweighs the smallest", where=None)
+    said = report.verdict(per_epoch_run(), judgement(finding(), second))
+    assert said == "does not learn: the learning rate is 0 at every step (schedule-per-epoch, train.py:142)"
+
+
+@pytest.mark.parametrize("name, level, words", [
+    ("schedule-per-epoch", "error", "does not learn: "),
+    ("schedule-per-epoch", "warning", "learns less than it could: "),
+    ("leakage", "error", "its figures mislead: "),
+    ("eval-train-mode", "warning", "its figures mislead: "),
+])
+def test_the_verdict_says_how_bad_it_is(name, level, words):
+    assert report.verdict(per_epoch_run(), judgement(finding(name, level))).startswith(words)
+
+
+def test_a_healthy_run_is_said_to_be_healthy_with_the_number_of_checks():
+    said = report.verdict(per_epoch_run(), judgement(not_checked=[("half-weights", "no step was seen")]))
+    assert said == "nothing found that stops this run from learning: 2 checks passed, 1 not made"
+
+
+def test_a_note_is_no_fault_in_the_verdict():
+    said = report.verdict(per_epoch_run(), judgement(finding("double-softmax", "note")))
+    assert said.startswith("nothing found") and said.endswith("1 note")
+
+
+def test_a_crash_after_some_steps_and_a_cut_observation_are_said():
+    record = per_epoch_run()
+    record.ended, record.crash = "crashed", Crash("KeyError", "'text'", "Traceback ...", Site("train.py", 9))
+    said = report.verdict(record, judgement())
+    assert said.endswith("the script itself crashed after 40 optimizer steps: KeyError: 'text' (train.py:9)")
+    record.ended = "time limit"
+    assert "40 optimizer steps" in report.verdict(record, judgement()).partition(";")[2]
+
+
+# the screen
+
+
+def test_the_screen_has_its_parts_in_order(tmp_path):
+    text = report.screen(per_epoch_run(), judgement(finding(), not_checked=[("half-weights", "why not")]), tmp_path)
+    marks = ["does not learn", "error[schedule-per-epoch]", "checked and passed: 2 of 3", "not checked: 1", "controls",
+             "gradient by layer", "one forward and backward pass", "how the data is encoded", "learning-rate schedule",
+             "report.md"]
+    places = [text.index(mark) for mark in marks]
+    assert places == sorted(places)
+
+
+def test_a_finding_has_five_parts():
+    lines = report.finding_lines(finding(), [], 110)
+    assert lines == ["error[schedule-per-epoch]: the learning rate is 0 at every step",
+                     "  --> train.py:142  scheduler.step()",
+                     "  measured: optimizer steps seen 40; rates 0 at all 40; base lr 2e-05",
+                     "  why:  it would warm up until epoch 300",
+                     "  help: move line 142 into the batch loop"]
+
+
+def test_a_consequence_is_one_line_under_its_cause_and_stays_in_the_json(tmp_path):
+    consequence = finding("lr-zero", title="no weight ever changes")
+    if "schedule-per-epoch" not in catalogue()["lr-zero"].CAUSED_BY:
+        pytest.fail("lr-zero no longer follows from schedule-per-epoch: choose another pair here")
+    judged = judgement(finding(), consequence)
+    text = report.screen(per_epoch_run(), judged, tmp_path)
+    assert "error[lr-zero]: " not in text
+    assert [line for line in text.splitlines() if "lr-zero" in line] == \
+        ["  so also: no weight ever changes (error[lr-zero])"]
+    names = [one["name"] for one in report.as_json(per_epoch_run(), judged)["findings"]]
+    assert names == ["schedule-per-epoch", "lr-zero"]
+
+
+def test_a_consequence_without_its_cause_stands_for_itself():
+    listed = report.under_their_causes([finding("lr-zero"), finding("double-softmax", "note")])
+    assert [(first.name, folded) for first, folded in listed] == [("lr-zero", []), ("double-softmax", [])]
+
+
+@pytest.mark.parametrize("columns", [80, 110])
+def test_no_line_of_the_screen_is_wider_than_the_terminal(monkeypatch, tmp_path, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long = finding(evidence={"rates": list(range(400)), "a text": "word " * 60})
+    judged = judgement(long, not_checked=[("half-weights", "for this reason " * 10)])
+    text = report.screen(per_epoch_run(), judged, tmp_path)
+    widest = max(text.replace(str(tmp_path), "").splitlines(), key=len)
+    assert len(widest) <= columns, widest
+
+
+def test_what_was_not_measured_does_not_break_the_screen(tmp_path):
+    text = report.screen(Record(target="train.py"), judgement(), tmp_path)
+    assert "nothing found" in text and "None" not in text and "nan" not in text
+
+
+def test_a_crash_shows_the_scripts_own_traceback(tmp_path):
+    crash = Crash("KeyError", "'text'", "Traceback ...\nKeyError: 'text'")
+    record = Record(target="train.py", ended="crashed", crash=crash)
+    text = report.screen(record, judgement(passed=()), tmp_path, "the script crashed before its first training step")
+    assert text.startswith("could not be examined: the script crashed before its first training step")
+    assert "  KeyError: 'text'" in text
+
+
+def test_where_nothing_was_trained_the_last_words_of_the_script_are_shown(tmp_path):
+    (tmp_path / "script.log").write_text("usage: train.py DATA\n")
+    text = report.screen(Record(ended="script ended"), judgement(passed=()), tmp_path, "the script ended")
+    assert "usage: train.py DATA" in text
+
+
+# the tables
+
+
+def row(table, name):
+    return next(cells for cells in table.rows if cells[0].strip() == name)
+
+
+def test_the_gradient_of_a_part_is_the_norm_over_its_parameters():
+    one = Parameter("a", "layer 0", [2], "float32", True, 0, norm_first=3.0, change=0.3)
+    two = Parameter("b", "layer 0", [2, 2], "float32", True, 0, norm_first=4.0, change=0.4)
+    one.gradient_norms, two.gradient_norms = [3.0, 6.0, 30.0], [4.0, 8.0, 40.0]
+    record = Record(parameters=[one, two, Parameter("c", "head", [5], "float32", False)])
+    table = tables.gradient_flow(record)
+    assert row(table, "layer 0") == ["layer 0", "6", "6", "5", "10", "50", "0.1"]
+    assert row(table, "head")[:3] == ["head", "5", "frozen"]
+    assert row(table, "all")[:3] == ["all", "11", "6"]
+
+
+def test_frozen_neighbours_share_a_row_and_their_weights_are_added_up():
+    table = tables.gradient_flow(per_epoch_run())
+    merged = row(table, "embeddings to layer 8")
+    assert merged[1] == f"{30522 * 768 + 18 * 768 * 768:,}" and merged[2] == "frozen"
+    assert [cells[0] for cells in table.rows][1:] == ["layer 9", "layer 10", "layer 11", "pooler", "head", "all"]
+
+
+def test_the_first_loss_stands_beside_the_loss_of_guessing_by_class_frequency():
+    shares = [0.25, 0.375, 0.25, 0.125]
+    guessing = -sum(one * math.log(one) for one in shares)
+    assert row(tables.one_step(per_epoch_run()), "first loss")[1] == \
+        f"1.39; guessing by class frequency costs {guessing:.4g}"
+
+
+def test_truncation_and_unknown_tokens_are_counted():
+    table = tables.encoding(per_epoch_run())
+    assert row(table, "truncated")[1].startswith("20.0% of 5 sampled texts at 128 tokens")
+    assert row(table, "unknown")[1].startswith("0.3% of the tokens")
+    assert "1: 120 (37.5%)" in row(table, "labels")[1] and "320 rows looked at" in row(table, "labels")[1]
+
+
+def test_many_groups_of_one_kind_share_a_row():
+    record = Record(groups=[Group("AdamW", 0.0, 1e-5 * (i + 1), decay, 2, 10)
+                            for i in range(13) for decay in (0.0, 0.01)])
+    assert [cells[:3] for cells in tables.optimizer(record).rows] == \
+        [["AdamW (13 groups)", "1e-05 to 0.00013", "0"], ["AdamW (13 groups)", "1e-05 to 0.00013", "0.01"]]
+
+
+def test_trainable_weights_outside_every_optimizer_are_told():
+    record = per_epoch_run()
+    record.parameters[-1].group = None
+    assert "3,072 trainable weights are in no optimizer" in tables.optimizer(record).notes
+
+
+@pytest.mark.parametrize("outcomes, words", [
+    ({"labels-from-tokens": False, "model-overfits": True}, "look at the data"),
+    ({"labels-from-tokens": True, "model-overfits": False}, "look at the model"),
+    ({"labels-from-tokens": False, "labels-from-features": True, "model-overfits": True, "own-optimizer": False},
+     "look at the optimization"),
+    ({"labels-from-tokens": True, "model-overfits": True, "own-optimizer": True}, "each can learn"),
+    ({"model-overfits": True}, "too little was measured"),
+])
+def test_the_controls_together_say_on_which_side_the_fault_is(outcomes, words):
+    record = Record(controls=[Control(name, "?", outcome) for name, outcome in outcomes.items()])
+    assert words in tables.side(record)
+
+
+@pytest.mark.parametrize("value, text", [
+    (5e-05, "5e-05"), (0.0, "0"), (1234567, "1,234,567"), (True, "yes"), (None, "-"), (float("nan"), "nan"),
+    ([0.0] * 40, "0 at all 40"), ([1, 2], "1, 2"), (list(range(10)), "0, 1, 2, 3, 4, ..., 9, (10 in all)"),
+    ({"class_0": 3}, "class 0 3"), ([], "none"), ([[1, 2], [3, 4]], "(1, 2), (3, 4)"),
+])
+def test_measured_values_are_readable(value, text):
+    assert tables.readable(value) == text
+
+
+# report.json and report.md
+
+
+def strict(text):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_report_json_is_the_contracts(tmp_path):
+    report.write(per_epoch_run(), judgement(finding(), not_checked=[("half-weights", "why not")]), tmp_path)
+    written = strict((tmp_path / "report.json").read_text())
+    assert list(written) == ["version", "target", "verdict", "learnable", "findings", "passed", "not_checked",
+                             "seconds", "device"]
+    assert written["version"] == 1 and written["target"] == "train.py" and written["learnable"] is True
+    assert written["seconds"] == 41.2 and written["device"] == "cpu"
+    assert written["passed"] == ["mask-missing", "leakage"]
+    assert written["not_checked"] == [{"name": "half-weights", "reason": "why not"}]
+    assert list(written["findings"][0]) == ["name", "level", "title", "evidence", "why", "fix", "where"]
+    assert written["findings"][0]["where"] == {"file": "train.py", "line": 142}
+    assert written["findings"][0]["evidence"]["rates"] == [0.0] * 40
+
+
+def test_numbers_that_json_cannot_hold_become_texts_and_those_of_numpy_plain(tmp_path):
+    evidence = {"loss": float("nan"), "norms": (1.0, float("inf")), "share": numpy.float32(0.5), "n": numpy.int64(3),
+                "row": numpy.array([1, 2]), 4: None, "set": {7}, "file": tmp_path}
+    report.write(per_epoch_run(), judgement(finding(evidence=evidence, where=None)), tmp_path)
+    one = strict((tmp_path / "report.json").read_text())["findings"][0]
+    assert one["where"] is None
+    assert one["evidence"] == {"loss": "nan", "norms": [1.0, "inf"], "share": 0.5, "n": 3, "row": [1, 2], "4": None,
+                               "set": [7], "file": str(tmp_path)}
+
+
+def test_report_md_holds_the_findings_all_evidence_every_table_and_both_pictures(tmp_path):
+    evidence = {"rates": [i / 64 for i in range(40)]}
+    report.write(per_epoch_run(), judgement(finding(evidence=evidence)), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "(gradient_flow.png)" in text and "(learning_rate.png)" in text
+    assert all(tables.number(i / 64) in text for i in range(40))
+    for table in tables.figures(per_epoch_run()):
+        assert f"### {table.title}" in text
+    assert text.count("I love this game") == 3 and "game \\| number" in text
+
+
+def test_report_md_tables_have_as_many_cells_in_every_row(tmp_path):
+    report.write(per_epoch_run(), judgement(finding()), tmp_path)
+    tables_found = [[]]
+    for line in (tmp_path / "report.md").read_text().replace("\\|", "").splitlines():
+        tables_found[-1].append(line.count("|")) if line.startswith("|") else tables_found.append([])
+    assert all(len(set(counts)) <= 1 for counts in tables_found) and sum(map(len, tables_found)) > 30
+
+
+def test_an_examination_that_could_not_be_done_leaves_no_pictures_of_the_one_before(tmp_path):
+    report.write(per_epoch_run(), judgement(finding()), tmp_path)
+    report.write(Record(target="train.py", ended="script ended"), judgement(passed=()), tmp_path, "it does no training")
+    assert not list(tmp_path.glob("*.png"))
+    assert strict((tmp_path / "report.json").read_text())["verdict"] == "could not be examined: it does no training"
+
+
+# the pictures
+
+
+def colours(path):
+    return {colour for _, colour in Image.open(path).convert("RGB").getcolors(1 << 24)}
+
+
+def near(path, hexed):
+    wanted = [int(hexed[i:i + 2], 16) for i in (1, 3, 5)]
+    return any(max(abs(a - b) for a, b in zip(colour, wanted)) < 8 for colour in colours(path))
+
+
+def test_both_pictures_are_drawn_even_where_nothing_was_seen(tmp_path):
+    report.write(Record(), judgement(), tmp_path)
+    for name in ("gradient_flow.png", "learning_rate.png"):
+        assert min(Image.open(tmp_path / name).size) > 400
+
+
+def test_the_gradient_picture_marks_trainable_parts_without_gradient_apart_from_frozen_ones(tmp_path):
+    record = per_epoch_run()
+    pictures.gradient_flow(record, tmp_path / "frozen.png")
+    for parameter in record.parameters:
+        parameter.trainable = True
+    pictures.gradient_flow(record, tmp_path / "blocked.png")
+    frozen, blocked = "#E5E5E5", "#F2CFBF"      # grey and red over white
+    assert near(tmp_path / "frozen.png", frozen) and not near(tmp_path / "frozen.png", blocked)
+    assert near(tmp_path / "blocked.png", blocked)
+
+
+def test_the_rate_is_drawn_as_meant_and_as_stepped_where_they_differ():
+    record = per_epoch_run()
+    [(base, meant)], [(_, stepped)] = pictures.as_meant(record, 1500), pictures.as_stepped(record, 1500)
+    assert base == 2e-5 and max(meant) == pytest.approx(2e-5) and meant[150] == pytest.approx(1e-5)
+    assert set(stepped[:300]) == {0.0}
+    assert stepped[1499] == pytest.approx(2e-5 * 4 / 300)
+
+
+def test_the_rate_is_the_same_where_the_schedule_moves_with_every_optimizer_step():
+    record = per_epoch_run()
+    record.schedules[0].calls_at = list(range(1, 41))
+    assert pictures.as_meant(record, 1500) == pictures.as_stepped(record, 1500)
+
+
+def test_a_schedule_meant_for_epochs_is_drawn_by_epochs_alone():
+    record = per_epoch_run()
+    record.schedules = [Schedule("StepLR", "StepLR", {"step_size": 1}, factors=[1.0, 0.5, 0.25, 0.125, 0.0625],
+                                 base_rates=[1e-3], call_in_batch_loop=False, call_site=Site("train.py", 9))]
+    assert pictures.as_meant(record, 1500) == []
+    [(_, rates)] = pictures.as_stepped(record, 1500)
+    assert rates[299] == 1e-3 and rates[300] == 5e-4 and rates[1499] == 6.25e-5
+
+
+def test_without_a_schedule_the_rate_stays_as_it_was_seen():
+    record = per_epoch_run()
+    record.schedules = []
+    record.steps = [Step(i, [1e-5, 1e-3]) for i in range(10)]
+    assert pictures.as_stepped(record, 20) == [(1e-5, [1e-5] * 20), (1e-3, [1e-3] * 20)]
