@@ -1,1 +1,11 @@
-""""""
+"""What stands behind the training script and the model, in the order in which a run goes through it.
+
+constants.py    constants at the top of a script, read and overridden by name
+settings.py     a run's constants, held to their bounds
+texts/          from a file of labelled texts to batches of token ids
+encoder/        where the encoder comes from, and what makes it fast
+run/            what a run is made of beside its loop: data, optimization, states, what it says
+report/         the page of a run
+scoring.py      a table scored
+files.py        files that are whole or not there
+"""

@@ -12,7 +12,7 @@ import random
 import re
 from pathlib import Path
 
-from training.texts.tables import TableError
+from training.texts.reading import TableError
 
 WORDS_CHANGED = 0.1
 WORD = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)      # a word between its punctuation
@@ -65,8 +65,8 @@ def delete(text, chance, synonyms):
 def swap(text, chance, synonyms):
     words, between = words_of(text)
     for _ in range(_count(words) if len(words) > 1 else 0):
-        one, other = chance.sample(range(len(words)), 2)
-        words[one], words[other] = words[other], words[one]
+        left, right = chance.sample(range(len(words)), 2)
+        words[left], words[right] = words[right], words[left]
     return between.join(words)
 
 

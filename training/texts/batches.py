@@ -15,7 +15,7 @@ class Encoded(Dataset):
     ids: numpy.ndarray          # uint16 where the vocabulary is small enough, else int32
     starts: numpy.ndarray       # int64, rows + 1
     labels: numpy.ndarray       # int64
-    bottom: "BottomStates | None" = None
+    bottom: object = None       # a BottomStates of training/encoder/frozen.py, where what frozen layers give is kept
 
     def __len__(self):
         return len(self.labels)
@@ -51,51 +51,6 @@ def encode(texts, labels, tokenizer, max_length, chunk=4096):
         for row in rows:
             ids.extend(row)
     return Encoded(numpy.asarray(ids), numpy.cumsum(lengths), labels)
-
-
-class BottomStates:
-    """What an encoder's frozen layers make of each text, kept from the first time that it is computed.
-
-    The states of row i are states[starts[i]:starts[i + 1]], once known[i] is True.
-    """
-
-    def __init__(self, starts, width, dtype, file=None):
-        """file: an open one on disk, which takes the states; None: memory does."""
-        shape = (int(starts[-1]), width)
-        self.states = numpy.empty(shape, dtype) if file is None else numpy.memmap(file, dtype, "w+", shape=shape)
-        self.starts, self.known = starts, numpy.zeros(len(starts) - 1, dtype=bool)
-        self.on_their_way = None
-
-    def keep(self, rows, states, lengths):
-        """states [tokens, width] of the rows' tokens, one row after another; put into place at the next call or by
-        arrive(): what a GPU has sent has arrived by then, and nobody has waited for it.
-        """
-        self.arrive()
-        arrived = None
-        if states.device.type == "cuda":
-            states = torch.empty_like(states, device="cpu", pin_memory=True).copy_(states, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
-        self.on_their_way = rows, states, lengths, arrived
-
-    def arrive(self):
-        if self.on_their_way is None:
-            return
-        rows, states, lengths, arrived = self.on_their_way
-        self.on_their_way = None
-        if arrived is not None:
-            arrived.synchronize()
-        for row, one in zip(rows, numpy.split(states.numpy(), numpy.cumsum(lengths)[:-1])):
-            self.states[self.starts[row]:self.starts[row + 1]] = one
-        self.known[rows] = True
-
-    def of(self, rows, width):
-        """States [rows, width positions, hidden size] of rows that are all known, zero where a row is shorter."""
-        padded = numpy.zeros((len(rows), width, self.states.shape[1]), dtype=self.states.dtype)
-        for place, row in enumerate(rows):
-            length = self.starts[row + 1] - self.starts[row]
-            padded[place, :length] = self.states[self.starts[row]:self.starts[row + 1]]
-        return torch.from_numpy(padded)
 
 
 class LikeLengthBatches(Sampler):

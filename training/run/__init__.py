@@ -1,0 +1,16 @@
+"""What a run is made of beside its loop, which stands in BERT_main_aggressive.py.
+
+team.py             several processes that train one model
+folder.py           the Place: where the results go
+data.py             the Data: rows, classes, batches
+baseline.py         what a score has to be held against
+optimization.py     the Learner: model, optimizer, schedule, precision
+tally.py            what an epoch sums up, and flags of numbers gone wrong
+state.py            the Progress, saved and gone on from
+results.py          what each epoch leaves in the folder
+ensemble.py         the means over several epochs
+screen.py           all that is said
+interruption.py     Ctrl-C and SIGTERM
+trouble.py          what can go wrong, in one line for people
+trials.py           several runs, one after the other
+"""

@@ -1,0 +1,86 @@
+"""The rows of a run: read, split, held against what needs no encoder, and made into batches."""
+
+from dataclasses import dataclass
+
+import numpy
+import torch
+from torch.utils.data import DataLoader
+
+from training.run.baseline import Baseline
+from training.run.screen import say
+from training.run.team import ALONE
+from training.texts.augment import augmented
+from training.texts.batches import LikeLengthBatches, encode, padded
+from training.texts.reading import TableError
+from training.texts.splitting import Overlap, sample_rows, split_table
+from training.texts.tables import Table, class_names, class_numbers, read_table
+
+
+@dataclass
+class Data:
+    """The rows that are learned from and those that are scored, and what a score on them is worth."""
+    training: Table                 # without its texts once they are tokenized, unless AUGMENT changes them
+    validation: Table
+    names: list[str]                # of the classes
+    training_labels: numpy.ndarray  # class numbers, as are the next
+    labels: numpy.ndarray           # of the validation rows
+    overlap: Overlap
+    warning: str                    # for every score where training and validation overlap, else ""
+    baseline: Baseline
+    dropped: dict                   # reason -> rows of the training file
+    synonyms: dict                  # for AUGMENT
+    loaders: tuple = ()             # of training, of validation; once there is a tokenizer
+
+    def validation_lengths(self):
+        """Tokens of each validation text."""
+        return self.loaders[1].dataset.lengths()
+
+
+def read_tables(settings):
+    """(training rows, validation rows, rows of the whole training file)."""
+    columns = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
+    arguments = (settings.TEXT_COLUMN, settings.LABEL_COLUMN, settings.GROUP_COLUMN, columns)
+    whole = read_table(settings.TRAIN_PATH, *arguments)
+    if len(set(whole.labels)) < 2:
+        raise TableError(f"{whole.path}: every label is {whole.labels[0]!r}; there is nothing to tell apart")
+    say("rows", f"{whole.account()}  ({whole.path})")
+    if settings.VAL_PATH:
+        validation = read_table(settings.VAL_PATH, *arguments)
+        say("", f"{validation.account()}  ({validation.path})")
+        class_numbers(validation, class_names(whole.labels))    # a class that training lacks is refused at once
+        return sample_rows(whole, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole
+    training, validation = split_table(whole, settings.VALIDATION_SHARE, settings.SEED)
+    if len(training) < 2 or settings.MAX_TRAIN_ROWS == 1:
+        raise TableError(f"{whole.path}: one row is left to train on; give more rows")
+    if 0 < settings.MAX_TRAIN_ROWS < len(training):
+        share = settings.MAX_TRAIN_ROWS / len(training)
+        training = sample_rows(training, settings.MAX_TRAIN_ROWS, settings.SEED)
+        validation = sample_rows(validation, max(round(share * len(validation)), 1), settings.SEED)
+    return training, validation, whole
+
+
+def make_loaders(settings, training, validation, pad_id, device, team=ALONE):
+    """(training loader, validation loader) of this process's share; the latter goes through the rows by length."""
+    def loader(dataset, **batches):
+        return DataLoader(
+            dataset, collate_fn=lambda rows: padded(rows, pad_id, dataset.bottom), pin_memory=device.type == "cuda",
+            generator=torch.Generator(),    # of its own: a resumed epoch draws what the dropout would have drawn
+            **batches)
+
+    by_length = numpy.argsort(validation.lengths(), kind="stable")[team.rank::team.size].tolist()
+    return (loader(training, batch_sampler=LikeLengthBatches(
+                training.lengths(), settings.BATCH_SIZE * team.size, settings.POOL_BATCHES, settings.SEED, team.rank,
+                team.size)),
+            loader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length))
+
+
+def change_texts(data, settings, tokenizer, epoch):
+    """Put this epoch's changed texts in the place of the training texts, where AUGMENT asks for it."""
+    if not settings.AUGMENT:
+        return
+    loader = data.loaders[0]
+    texts = augmented(data.training.texts, settings.AUGMENT.split(","), settings.AUGMENT_SHARE, data.synonyms,
+                      settings.SEED, epoch)
+    rows = encode(texts, loader.dataset.labels, tokenizer, settings.MAX_LENGTH)
+    loader.dataset.ids, loader.dataset.starts = rows.ids, rows.starts
+    loader.batch_sampler.lengths = rows.lengths()

@@ -1,0 +1,125 @@
+"""What moves the weights: precision, loss, optimizer, schedule, and the Learner that holds them together."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy
+import torch
+import transformers
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel
+
+from training.encoder.frozen import seeing_bottom
+from training.run.team import ALONE, Team, with_team
+
+
+@dataclass
+class Precision:
+    """What the forward pass computes in, and why."""
+    device: torch.device
+    dtype: torch.dtype | None       # of autocast; None: everything in float32
+    reason: str
+
+    def autocast(self):
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
+
+    def scaler(self):
+        """Lifts small fp16 gradients out of the range where they would round to zero; does nothing in float32."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+
+def choose_precision(enable_fp16):
+    if not torch.cuda.is_available():
+        return Precision(torch.device("cpu"), None, "fp32    no CUDA device: ENABLE_FP16 has no effect here")
+    if not enable_fp16:
+        return Precision(torch.device("cuda"), None, "fp32    ENABLE_FP16 is off")
+    return Precision(torch.device("cuda"), torch.float16, "fp16    autocast with a gradient scaler; weights stay fp32")
+
+
+def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rate=0.0):
+    """AdamW over the trainable parameters; biases and norms, which have one dimension, are not decayed.
+
+    The top layer, the pooler and the head have the learning rate, every layer below that of the layer above it times
+    layer_decay (Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?"), the embeddings as a layer of their
+    own; the head has head_rate where that is not 0.
+    """
+    parts = model.parts()
+    below = [part for part in parts if part == "embeddings" or part.startswith("layer ")]
+    rates = {part: learning_rate for part in parts} | {"head": head_rate or learning_rate}
+    rates |= {part: learning_rate * layer_decay ** depth for depth, part in enumerate(reversed(below))}
+    groups = {}
+    for part, parameters in reversed(parts.items()):
+        for parameter in parameters:
+            if parameter.requires_grad:
+                key = rate, decay = rates[part], weight_decay if parameter.dim() > 1 else 0.0
+                groups.setdefault(key, {"params": [], "lr": rate, "weight_decay": decay})["params"].append(parameter)
+    return torch.optim.AdamW(sorted(groups.values(), key=lambda group: (-group["lr"], -group["weight_decay"])),
+                             lr=learning_rate, fused=True)
+
+
+def count_steps(batches, accumulation, epochs):
+    """Optimizer steps in an epoch and in all; a rest of fewer batches than accumulation makes a step of its own."""
+    steps_per_epoch = math.ceil(batches / accumulation)
+    return steps_per_epoch, steps_per_epoch * epochs
+
+
+def make_schedule(optimizer, steps, warmup_ratio):
+    """Linear warm-up and decay, counted in optimizer steps and to be stepped after each of them."""
+    return transformers.get_linear_schedule_with_warmup(optimizer, round(warmup_ratio * steps), steps)
+
+
+def class_loss_weights(labels, classes, device):
+    """Each class's weight in the loss: the inverse of its frequency, 1 on average; 1 too for a class without rows."""
+    present = numpy.unique(labels)
+    weights = numpy.ones(classes)
+    weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+    return torch.tensor(weights, dtype=torch.float32, device=device)
+
+
+def batch_loss(logits, labels, loss_weights, label_smoothing, team):
+    """The mean loss of the rows; of several processes' rows together, once their gradients are averaged."""
+    if team.size == 1:
+        return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing)
+    weight = loss_weights[labels].sum() if loss_weights is not None else logits.new_tensor(float(len(labels)))
+    torch.distributed.all_reduce(weight)
+    return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing, reduction="sum") \
+        * team.size / weight
+
+
+def logits_of(model, batch, precision, bottom=None):
+    """Logits [rows, classes] in float32 of a batch from a loader; bottom: the BottomStates to learn its rows' from."""
+    inputs = {name: batch[name].to(precision.device, non_blocking=True)
+              for name in ("input_ids", "attention_mask", "bottom") if name in batch}
+    if "bottom" in inputs:
+        inputs["bottom"] = inputs["bottom"].float()
+    with precision.autocast():
+        if bottom is None or "bottom" in batch:
+            return model(**inputs, lengths=batch["lengths"]).float()
+        with seeing_bottom(model.encoder) as seen:
+            logits = model(**inputs, lengths=batch["lengths"])
+    lengths = batch["lengths"].numpy()
+    states = seen[0][0, :lengths.sum()] if seen[0].shape[0] == 1 else seen[0][inputs["attention_mask"].bool()]
+    bottom.keep(batch["rows"].numpy(), states, lengths)
+    return logits.float()
+
+
+@dataclass
+class Learner:
+    """The model and all that moves its weights."""
+    model: nn.Module                # a BertSentimentClassifier, on its device
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    precision: Precision
+    scaler: torch.amp.GradScaler
+    team: Team = ALONE
+    loss_weights: torch.Tensor | None = None    # of the classes
+    label_smoothing: float = 0.0
+    accumulation: int = 1           # forward passes per optimizer step
+    max_grad_norm: float = 1.0      # 0: no clipping
+    averaged: AveragedModel | None = None       # the weights' mean over the last ENSEMBLE epochs
+    wrapped: nn.Module = field(init=False)      # the model, or what keeps those of several processes alike
+
+    def __post_init__(self):
+        self.wrapped = with_team(self.model, self.team)

@@ -1,0 +1,135 @@
+"""All that a training run says on the screen."""
+
+import math
+from collections import Counter
+
+import torch
+
+from diagnosis.look import told
+from training.run.results import classes_told
+from training.texts.splitting import overlap
+
+MOST_CLASSES_TOLD = 30  # with more of them the scores by class stand in files only
+
+
+def say(topic, text):
+    print(f"{topic:<11}{text}", flush=True)
+
+
+def say_split(data, settings, whole):
+    """How the rows are shared out, and how much of validation stands in training too."""
+    training, shared = data.training, data.overlap
+    say("split", f"{len(training):,} to train on, {len(data.validation):,} to validate on")
+    groups = "" if shared.groups is None else f" and of the {settings.GROUP_COLUMN}s {shared.groups:.1%}"
+    say("", f"of the validation texts {shared.texts:.1%}{groups} stand in training too")
+    if not shared.inflates:
+        return
+    if len(training) < len(whole):
+        used = overlap(training, data.validation)
+        groups = "" if used.groups is None else f", {settings.GROUP_COLUMN}s {used.groups:.1%}"
+        say("", f"in the {len(training):,} rows trained on: texts {used.texts:.1%}{groups}")
+    say("", "so validation scores are INFLATED: they measure memory as well as understanding")
+
+
+def say_classes(data):
+    shares = Counter(data.training.labels)
+    say("classes", ", ".join(f"{name} {shares[name] / len(data.training):.1%}" for name in data.names))
+    say("guessing", f"loss {data.baseline.loss:.4f} by class frequency, accuracy {data.baseline.accuracy:.3f} "
+                    f"by always saying {data.baseline.largest_class}")
+
+
+def say_encoder(source, model_name):
+    say("encoder", source.name)
+    say("", f"NOT {model_name}: {source.reason}" if source.is_fallback else f"from {source.reason}")
+
+
+def say_model(model, precision, why_padded):
+    """What the model runs on and how; why_padded: why its encoder cannot run texts end to end, or ''."""
+    say("device", torch.cuda.get_device_name() if precision.device.type == "cuda" else
+        f"cpu, {torch.get_num_threads()} threads")
+    say("precision", precision.reason)
+    say("padding", "none computed outside attention: a batch's texts run end to end" if not why_padded else
+        f"batches of like length; {type(model.encoder).__name__} cannot run texts end to end: {why_padded}")
+
+
+def say_processes(team, settings, precision):
+    say("processes", f"{team.size} with {settings.BATCH_SIZE} texts each: {team.size * settings.BATCH_SIZE} a batch")
+    if precision.device.type != "cuda" and settings.HEAD == "batchnorm":
+        say("", "BatchNorm takes its statistics from each process's own texts: only CUDA can share them")
+
+
+def say_parameters(model):
+    for line, text in enumerate(model.parameter_table().splitlines()):
+        say("parameters" if line == 0 else "", text)
+
+
+def say_plan(settings, schedule, steps_per_epoch, steps, merged):
+    """The whole schedule before any time is spent on it; merged: rows that join the batch before them."""
+    warmup = round(settings.WARMUP_RATIO * steps)
+    say("schedule", f"{steps:,} optimizer steps, {steps_per_epoch:,} an epoch; warm-up {warmup:,} steps")
+    points = sorted({0, warmup // 2, warmup, (warmup + steps) // 2, steps - 1})
+    rates = [settings.LEARNING_RATE * schedule.lr_lambdas[0](point) for point in points]
+    say("", "rate at step " + ", ".join(f"{point + 1:,}: {rate:.2g}" for point, rate in zip(points, rates)))
+    if merged:
+        say("", f"the last batch of an epoch would have {merged} rows only; they join the batch before it")
+
+
+def say_look(judgement):
+    """The doctor's checks that need no training: one line when all is well, the findings when not."""
+    for line, text in enumerate(told(judgement)):
+        say("look" if line == 0 else "", text)
+
+
+# What an epoch's figures mean: the guide's tuning table, as shares of the loss of guessing on this data. Its bounds
+# 1.38, 1.0 and 0.5 were written for four equal classes, where guessing costs ln 4.
+MEANINGS = ((0.98, "no better than guessing; python diagnose_bert.py says why"),
+            (1.0 / math.log(4), "learning slowly"),
+            (0.5 / math.log(4), "learning"),
+            (-1.0, "learning well"))
+
+
+def meaning(history, baseline):
+    """What the last epoch's losses say, held against the loss of guessing."""
+    last = history[-1]
+    if len(history) > 1:
+        before = history[-2]
+        if last["val_loss"] > before["val_loss"] and last["train_loss"] < before["train_loss"] \
+                and last["val_loss"] < baseline.loss:
+            return "validation loss rises while training loss falls: overfitting begins"
+    return next(text for bound, text in MEANINGS if last["val_loss"] > bound * baseline.loss)
+
+
+def say_epoch(history, baseline, warning):
+    """One line an epoch; it begins as the guide's examples do."""
+    last = history[-1]
+    skipped = f" | {last['skipped_steps']} steps skipped by the scaler" if last["skipped_steps"] else ""
+    inflated = f" ({warning})" if warning else ""
+    print(f"Epoch {last['epoch']}: Loss={last['train_loss']:.4f}, Acc={last['train_acc']:.4f} | "
+          f"validation loss {last['val_loss']:.4f}, accuracy {last['val_acc']:.4f}, macro-F1 {last['val_macro_f1']:.4f}"
+          f"{inflated} | rate {last['lr']:.2g} | {last['seconds']:.1f} s, {last['samples_per_second']:.0f} examples/s"
+          f"{skipped} | {meaning(history, baseline)}", flush=True)
+
+
+def say_scores(data, place, progress):
+    """Scores by class, and the best epoch's beside its baselines."""
+    best, baseline, rows = progress.best, data.baseline, len(data.validation)
+    report, matrix = classes_told(data.names, data.labels, best["probabilities"].argmax(axis=1))
+    print(f"\n{report}\n{matrix}" if len(data.names) <= MOST_CLASSES_TOLD else
+          f"\n{len(data.names)} classes: their scores are in {place.folder / 'classification_report.txt'}\n")
+    margin = 1.96 * math.sqrt(best["val_acc"] * (1 - best["val_acc"]) / rows)
+    inflated = f"   {data.warning}" if data.warning else ""
+    say("best", f"epoch {best['epoch']} of {len(progress.history)}, chosen by macro-F1 on these same {rows:,} rows; "
+                f"{best['encoder']}")
+    print(f"{'':<11}{'':<32}{'accuracy':>9}{'macro-F1':>10}")
+    print(f"{'':<11}{'this model':<32}{best['val_acc']:>9.3f}{best['val_macro_f1']:>10.3f}   "
+          f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){inflated}")
+    print(f"{'':<11}{baseline.linear_model:<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}"
+          f"{inflated}")
+    print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
+
+
+def say_results(folder, seconds):
+    """The last lines: how long it took, where everything lies, and how the model is used."""
+    say("time", f"{seconds:.0f} s in all")
+    say("results", f"{folder}, for people in {folder / 'report.html'}")
+    say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"])")

@@ -1,0 +1,48 @@
+"""What can go wrong on the way, in one line for people: disk, memory, numbers."""
+
+import re
+
+import torch
+
+
+class RunError(Exception):
+    """A run that cannot go on to its end; the message is one line for people."""
+
+
+def disk_problem(error):
+    """The system's word for what was wrong with a write."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error).rpartition(": ")[2]
+
+
+def what_is_kept(folder, best):
+    """Which of a run's results can be used: its best epoch so far, or None, and its states."""
+    states = sorted((folder / "state").glob("*.sha256"))
+    kept = [f"the best model so far is epoch {best['epoch']}'s in {folder / 'best'}"] if best else []
+    kept += [f"the last whole state is {states[-1].stem.replace('-', ' ')}"] if states else []
+    return "; ".join(kept) or "nothing was saved yet"
+
+
+def rows_told(table, rows):
+    """Where in the table the rows of a batch stand."""
+    lines = sorted(table.lines[row] for row in rows)
+    shown = ", ".join(f"{line}" for line in lines[:256]) + (", ..." if len(lines) > 256 else "")
+    return f"its rows end on these lines of {table.path}: {shown}"
+
+
+def out_of_memory(error):
+    """The CPU's allocator has no exception class of its own."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def memory_advice(error, settings):
+    """What was asked, what was there, and the constants that need less and step alike."""
+    batch, accumulation = settings.BATCH_SIZE, settings.GRADIENT_ACCUMULATION_STEPS
+    fewest = 2 if settings.HEAD == "batchnorm" else 1
+    size = next((size for size in range(batch // 2, fewest - 1, -1) if batch % size == 0), None)
+    advice = "a smaller MAX_LENGTH needs less memory"
+    if size:
+        advice = f"BATCH_SIZE={size} with GRADIENT_ACCUMULATION_STEPS={accumulation * batch // size} makes steps of " \
+                 "as many rows with less memory"
+    said = " ".join(str(error).split()) or "the system gave no more memory"
+    asked = ". ".join(re.sub(r"^\[.*?\] ", "", said).split(". ")[:3])
+    return f"out of memory: {asked.rstrip('.')}. {advice}"
