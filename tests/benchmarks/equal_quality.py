@@ -31,9 +31,15 @@ from study import spread
 from throughput import device_name, make_trainer, read_rows, rows_at, script_training, starting_model
 
 import BERT_main_aggressive as script
-from BERT_model_aggressive import EncoderError
-from training.texts.tables import TableError
 from training.constants import ConstantError
+from training.encoder.finding import EncoderError
+from training.run.data import make_loaders
+from training.run.folder import versions
+from training.run.optimization import choose_precision
+from training.run.state import HARMLESS
+from training.settings import SettingError
+from training.texts.batches import encode
+from training.texts.reading import TableError
 
 SEEDS = (1, 2, 3)
 
@@ -68,11 +74,11 @@ WAYS = {SCRIPT: script_itself, "script, padded": script_padded, "trainer": train
 
 def one_run(way, settings):
     """Train and score once; the line of the results."""
-    precision = script.choose_precision(settings.ENABLE_FP16)
+    precision = choose_precision(settings.ENABLE_FP16)
     training, validation, names = read_rows(settings)
     kept = len(training[1]) // settings.BATCH_SIZE * settings.BATCH_SIZE
     if not kept:
-        raise script.SettingError(f"{len(training[1])} rows to train on fill no batch of {settings.BATCH_SIZE}")
+        raise SettingError(f"{len(training[1])} rows to train on fill no batch of {settings.BATCH_SIZE}")
     training = rows_at(training, range(kept))
     model = starting_model(settings, names, precision)
     transformers.set_seed(settings.SEED)
@@ -81,20 +87,20 @@ def one_run(way, settings):
     return {"way": way, "seed": settings.SEED, "accuracy": accuracy_score(validation[1], predictions),
             "macro_f1": f1_score(validation[1], predictions, average="macro", zero_division=0), "losses": losses,
             "steps": steps, "training_rows": kept, "validation_rows": len(predictions), "encoder": model.encoder_name,
-            "device": f"{device_name(precision)} {precision.reason.split()[0]}", "versions": script.versions()}
+            "device": f"{device_name(precision)} {precision.reason.split()[0]}", "versions": versions()}
 
 
 def predict(settings, model, training, validation, precision):
     """The class of each validation row."""
-    encoded = [script.encode(*rows, model.tokenizer, settings.MAX_LENGTH) for rows in (training, validation)]
-    _, loader = script.make_loaders(settings, *encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    encoded = [encode(*rows, model.tokenizer, settings.MAX_LENGTH) for rows in (training, validation)]
+    _, loader = make_loaders(settings, *encoded, model.tokenizer.pad_token_id or 0, precision.device)
     logits, _ = script.evaluate(model, loader, precision)
     return logits.argmax(dim=1).numpy()
 
 
 def learned_with(settings):
     """The constants that decide what is learned, but for the seed."""
-    return {name: value for name, value in vars(settings).items() if name not in (*script.HARMLESS, "SEED")}
+    return {name: value for name, value in vars(settings).items() if name not in (*HARMLESS, "SEED")}
 
 
 def finished_runs(path, settings):
@@ -105,17 +111,17 @@ def finished_runs(path, settings):
     """
     results = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     if any(one["constants"] != learned_with(settings) for one in results):
-        raise script.SettingError(f"{path} holds runs with other constants; name another file with --results")
+        raise SettingError(f"{path} holds runs with other constants; name another file with --results")
     return results
 
 
 def compare(constants, path):
     """All results: those of the file, and the runs that it lacks, each added to it when it is finished."""
-    results = finished_runs(path, script.read_settings(constants))
+    results = finished_runs(path, script.settings_from(constants))
     finished = {(one["way"], one["seed"]) for one in results}
     jobs = [(way, seed) for seed in SEEDS for way in WAYS if (way, seed) not in finished]
     for number, (way, seed) in enumerate(jobs, start=1):
-        settings = script.read_settings([*constants, f"--SEED={seed}"])
+        settings = script.settings_from([*constants, f"--SEED={seed}"])
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             result = one_run(way, settings) | {"constants": learned_with(settings)}
         results.append(result)
@@ -148,7 +154,7 @@ def main(arguments):
     options, constants = parser.parse_known_args(arguments)
     try:
         results = compare(constants, Path(options.results))
-    except (ConstantError, script.SettingError, TableError, EncoderError) as error:
+    except (ConstantError, SettingError, TableError, EncoderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if len({(one["seed"], one["steps"]) for one in results}) > len(SEEDS):

@@ -71,7 +71,7 @@ def one_run(job):
     """Train once; the line of the results. Its screen goes nowhere."""
     name, seed, constants = job
     if name.endswith("per epoch"):
-        script.say_look = lambda *arguments: None       # it would say what is wrong
+        script.look = script.screen.say_look = lambda *arguments: None      # it would say what is wrong
         script.make_schedule = lambda optimizer, steps, warmup_ratio: OncePerEpoch(
             transformers.get_linear_schedule_with_warmup(optimizer, GUIDE_WARMUP, steps),
             steps // epochs_of(constants))
@@ -97,7 +97,7 @@ def one_run(job):
 
 
 def epochs_of(constants):
-    return script.read_settings(constants).NUM_EPOCHS
+    return script.settings_from(constants).NUM_EPOCHS
 
 
 def table(results):

@@ -46,10 +46,19 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 import BERT_main_aggressive as script
-from BERT_model_aggressive import (QUERY, BertSentimentClassifier, EncoderError, embedded_encoder, encoder_layers,
-                                   load_encoder, multiply_quickly)
-from training.texts.tables import TableError
+from BERT_model_aggressive import BertSentimentClassifier
 from training.constants import ConstantError
+from training.encoder.end_to_end import QUERY
+from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, load_encoder
+from training.encoder.frozen import frozen_layers, keep_bottom
+from training.encoder.processor import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory, multiply_quickly
+from training.run.data import make_loaders, read_tables
+from training.run.optimization import Learner, choose_precision, count_steps, make_optimizer, make_schedule
+from training.run.team import ALONE
+from training.settings import SettingError
+from training.texts.batches import encode
+from training.texts.reading import TableError
+from training.texts.tables import class_names, class_numbers
 
 ROUNDS = 3
 ROWS = 1600                 # rows trained on in each measurement
@@ -178,21 +187,20 @@ def trainer_grouped(settings, model, rows, precision):
 def script_training(settings, model, rows, precision, epochs, cached=False):
     """(a function that trains the epoch of a number and returns its figures, optimizer steps in all), made of the
     script's own parts."""
-    encoded = script.encode(*rows, model.tokenizer, settings.MAX_LENGTH)
+    encoded = encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
-        script.cache_bottom(settings, model, [encoded], precision, Path(settings.OUTPUT_DIR), script.ALONE)
-    loader, _ = script.make_loaders(settings, encoded, encoded, model.tokenizer.pad_token_id or 0, precision.device)
-    _, steps = script.count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
-    optimizer = script.make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
-                                      settings.HEAD_LEARNING_RATE)
-    schedule = script.make_schedule(optimizer, steps, settings.WARMUP_RATIO)
-    scaler = precision.scaler()
+        print(keep_bottom(settings, model, [encoded], precision.dtype is not None, Path(settings.OUTPUT_DIR), alone=True))
+    loader, _ = make_loaders(settings, encoded, encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    _, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
+    optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
+                               settings.HEAD_LEARNING_RATE)
+    learner = Learner(model, optimizer, make_schedule(optimizer, steps, settings.WARMUP_RATIO), precision,
+                      precision.scaler(), accumulation=settings.GRADIENT_ACCUMULATION_STEPS,
+                      max_grad_norm=settings.MAX_GRAD_NORM)
 
     def train_epoch(epoch):
         loader.batch_sampler.epoch = epoch
-        return script.train_epoch(model, loader, optimizer, schedule, scaler, precision,
-                                  accumulation=settings.GRADIENT_ACCUMULATION_STEPS,
-                                  max_grad_norm=settings.MAX_GRAD_NORM)
+        return script.train_epoch(learner, loader)
 
     return train_epoch, steps
 
@@ -244,13 +252,13 @@ def set_up_cpu(way):
     comes to by itself at best, when large blocks are freed again and again."""
     torch.set_float32_matmul_precision(TORCHS_PRODUCTS)
     if way == SCRIPT:
-        script.keep_freed_memory()
+        keep_freed_memory()
         multiply_quickly()
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for name, value in ((script.M_MMAP_MAX, 1 << 16), (M_MMAP_THRESHOLD, 32 << 20),
-                            (script.M_TRIM_THRESHOLD, 64 << 20)):
+        for name, value in ((M_MMAP_MAX, 1 << 16), (M_MMAP_THRESHOLD, 32 << 20),
+                            (M_TRIM_THRESHOLD, 64 << 20)):
             mallopt(name, value)
 
 
@@ -313,9 +321,9 @@ def spared(encoder, lengths):
 
 def read_rows(settings):
     """((texts, labels) to train on, the same to validate on, names of the classes)."""
-    training, validation, whole = script.read_tables(settings)
-    names = script.class_names(whole.labels)
-    return *((table.texts, script.class_numbers(table, names)) for table in (training, validation)), names
+    training, validation, whole = read_tables(settings)
+    names = class_names(whole.labels)
+    return *((table.texts, class_numbers(table, names)) for table in (training, validation)), names
 
 
 def rows_at(rows, numbers):
@@ -334,7 +342,7 @@ def draw_rows(settings, training, wanted):
     steps = min(wanted, len(order)) // batch
     warm_up_steps = min(WARM_UP_STEPS, len(order) // batch - steps)
     if not steps or not warm_up_steps:
-        raise script.SettingError(f"{len(order)} rows to train on do not give {wanted} in batches of {batch}, and one more "
+        raise SettingError(f"{len(order)} rows to train on do not give {wanted} in batches of {batch}, and one more "
                                   "batch to warm up with; give more rows, or a smaller --rows or BATCH_SIZE")
     counted, warm_up = numpy.split(order[:(steps + warm_up_steps) * batch], [steps * batch])
     return rows_at(training, warm_up), rows_at(training, counted)
@@ -344,7 +352,7 @@ def starting_model(settings, names, precision, size=""):
     """The classifier on its device; the same seed gives the same weights."""
     transformers.set_seed(settings.SEED)
     if not size:
-        return script.load_model(settings, names, precision)
+        return script.prepare_model(settings, names, precision, ALONE)
     _, tokenizer = load_encoder(embedded_encoder("for its tokenizer"))
     encoder = transformers.AutoModel.from_config(transformers.BertConfig(), dtype=torch.float32)    # its defaults are
                                                                                                     # bert-base's size
@@ -360,14 +368,14 @@ def compare(settings, rounds, wanted, size="", only=""):
     """(figures of each way, conditions in words): the rounds, with their raw figures on standard error."""
     ways = [way for way in WAYS if re.search(only, way) or way == SCRIPT]
     if settings.GRADIENT_ACCUMULATION_STEPS > 1:
-        raise script.SettingError("GRADIENT_ACCUMULATION_STEPS must be 1 here: the naive loop does not accumulate")
-    precision = script.choose_precision(settings.ENABLE_FP16)
+        raise SettingError("GRADIENT_ACCUMULATION_STEPS must be 1 here: the naive loop does not accumulate")
+    precision = choose_precision(settings.ENABLE_FP16)
     training, _, names = read_rows(settings)
     warm_up, counted = draw_rows(settings, training, wanted)
     model = starting_model(settings, names, precision, size)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     began = time.perf_counter()
-    encoded = script.encode(*counted, model.tokenizer, settings.MAX_LENGTH)
+    encoded = encode(*counted, model.tokenizer, settings.MAX_LENGTH)
     tokenizing = time.perf_counter() - began
     there = count_tokens(encoded.ids, model.tokenizer.pad_token_id or 0)
 
@@ -401,12 +409,12 @@ def compare(settings, rounds, wanted, size="", only=""):
 
 def compare_cache(settings, rounds, wanted, size=""):
     """Lines of a table: seconds of the script's first and second epoch, the frozen layers run each time, or once."""
-    precision = script.choose_precision(settings.ENABLE_FP16)
+    precision = choose_precision(settings.ENABLE_FP16)
     training, _, names = read_rows(settings)
     warm_up, counted = draw_rows(settings, training, wanted)
     model = starting_model(settings, names, precision, size)
-    if not model.frozen_layers():
-        raise script.SettingError(f"FREEZE_STRATEGY {settings.FREEZE_STRATEGY} freezes no layer; half and full do")
+    if not frozen_layers(model.encoder):
+        raise SettingError(f"FREEZE_STRATEGY {settings.FREEZE_STRATEGY} freezes no layer; half and full do")
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     if precision.device.type == "cpu":
         set_up_cpu(SCRIPT)
@@ -430,7 +438,7 @@ def compare_cache(settings, rounds, wanted, size=""):
         lines.append(f"| {name} | {first:.2f} | {second:.2f} |")
     ratios = [without[1] / kept[1] for without, kept in zip(seconds[False], seconds[True])]
     return [*lines, "", f"second epoch {statistics.median(ratios):.2f} times as fast ({min(ratios):.2f} to {max(ratios):.2f}); "
-            f"{model.encoder_name}, {settings.FREEZE_STRATEGY}, {model.frozen_layers()} layers frozen, {len(counted[1]):,} "
+            f"{model.encoder_name}, {settings.FREEZE_STRATEGY}, {frozen_layers(model.encoder)} layers frozen, {len(counted[1]):,} "
             f"rows, {clock_name(precision.device)}, {torch.get_num_threads()} threads"]
 
 
@@ -487,13 +495,13 @@ def main(arguments):
     constants += [f"--MODEL_NAME={options.encoder}"] if options.encoder else []
     try:
         with contextlib.redirect_stdout(sys.stderr):        # what the script says is no part of the table
-            wanted = script.read_settings(constants), options.rounds, options.rows, options.size
+            wanted = script.settings_from(constants), options.rounds, options.rows, options.size
             if options.cache:
                 lines = compare_cache(*wanted)
             else:
                 by_way, told = compare(*wanted, options.only)
                 lines = [*table(by_way), "", told]
-    except (ConstantError, script.SettingError, TableError, EncoderError) as error:
+    except (ConstantError, SettingError, TableError, EncoderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n".join(lines))

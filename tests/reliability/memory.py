@@ -41,10 +41,10 @@ def main():
     steps = parser.parse_args().steps
     seen = {}
 
-    def measured(run, *arguments, after_step=script.after_step):
-        after_step(run, *arguments)
-        if run.progress.step in (FIRST, steps):
-            seen[run.progress.step] = resident_bytes()
+    def measured(learner, place, progress, *others, after_step=script.after_step):
+        after_step(learner, place, progress, *others)
+        if progress.step in (FIRST, steps):
+            seen[progress.step] = resident_bytes()
 
     script.after_step = measured
     with tempfile.TemporaryDirectory() as folder:

@@ -49,9 +49,9 @@ def measure(table, model):
     """Prepare a run on this table and print, as the last line, what it took."""
     import BERT_main_aggressive as script
     empty, began = memory("VmRSS"), time.perf_counter()
-    run = script.prepare(script.read_settings([
+    data, _, _ = script.prepare(script.settings_from([
         f"--TRAIN_PATH={table}", f"--MODEL_NAME={model}", "--MAX_LENGTH=64", f"--OUTPUT_DIR={table}.run"]))
-    sets = [loader.dataset for loader in run.loaders]
+    sets = [loader.dataset for loader in data.loaders]
     print(json.dumps({
         "tokenized": sum(array.nbytes for rows in sets for array in (rows.ids, rows.starts, rows.labels)),
         "resident": memory("VmRSS") - empty, "peak": memory("VmHWM"), "texts": sum(map(len, sets)),

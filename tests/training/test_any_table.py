@@ -30,8 +30,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from training.texts.batches import encode
-from training.texts.tables import (TableError, class_names, class_numbers, normalized, overlap, read_table, sample_rows,
-                         split_table)
+from training.texts.reading import TableError
+from training.texts.splitting import overlap, sample_rows, split_table
+from training.texts.tables import class_names, class_numbers, normalized, read_table
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(tempfile.gettempdir(), "hypothesis"))
 LONG = "ANY_TABLE_FILES" in os.environ
@@ -308,7 +309,8 @@ def test_every_file_is_trained_on_with_its_account_on_the_screen_or_ends_in_one_
 
 READ_AND_SAY_GROWTH = """
 import re, sys
-from training.texts.tables import TableError, read_table
+from training.texts.reading import TableError
+from training.texts.tables import read_table
 
 def highest():      # of this process alone, in MB; ru_maxrss would count the one that started it
     with open("/proc/self/status") as file:

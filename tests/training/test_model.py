@@ -18,7 +18,9 @@ from conftest import tiny_bert
 from transformers import (AlbertConfig, AutoModel, BertConfig, BertModel, DistilBertConfig, ElectraConfig, RobertaConfig)
 
 import BERT_model_aggressive as module
-from BERT_model_aggressive import BertSentimentClassifier, EncoderError, embedded_encoder, find_encoder, load_encoder
+from BERT_model_aggressive import BertSentimentClassifier
+from training.encoder import finding
+from training.encoder.finding import EncoderError, embedded_encoder, find_encoder, load_encoder
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
 
@@ -215,12 +217,12 @@ def test_a_hub_that_does_not_answer_is_given_up_within_five_seconds(monkeypatch)
     began = time.monotonic()
     source = find_encoder("bert-base-uncased")
     assert source.is_fallback and "hub not reached" in source.reason
-    assert time.monotonic() - began < module.HUB_SECONDS + 1
+    assert time.monotonic() - began < finding.HUB_SECONDS + 1
     silent.close()
 
 
 def test_an_exchanged_embedded_encoder_is_refused(monkeypatch):
-    monkeypatch.setattr(module, "EMBEDDED_SHA256", "0" * 64)
+    monkeypatch.setattr(finding, "EMBEDDED_SHA256", "0" * 64)
     with pytest.raises(EncoderError, match="SHA-256 53aa51172d14"):
         embedded_encoder("for the test")
 
@@ -243,7 +245,7 @@ def test_a_checkpoint_of_another_kind_of_model_is_refused(tmp_path):
 MIRROR_CLIENT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from BERT_model_aggressive import find_encoder, load_encoder
+from training.encoder.finding import find_encoder, load_encoder
 source = find_encoder("someone/tiny-bert")
 encoder, tokenizer = load_encoder(source)
 print(source.reason, sum(one.numel() for one in encoder.parameters()), len(tokenizer))

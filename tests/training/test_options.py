@@ -9,15 +9,17 @@ from collections import Counter
 import numpy
 import pytest
 import torch
-from conftest import metrics, posts, write_csv
+from conftest import ROOT, metrics, posts, write_csv
 from safetensors.torch import load_file
 from test_reliability import assert_same, interrupt_at
 from test_training import CPU, loader_of, random_rows, setup, small_model
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
+from training.run.data import read_tables
+from training.run.optimization import Learner, make_optimizer
 from training.texts.augment import CHANGES, augmented, read_synonyms
-from training.texts.tables import TableError
+from training.texts.reading import TableError
 
 TEXT = "the phone is great, and it came very fast"
 
@@ -31,7 +33,7 @@ def rates_of(optimizer, model):
 
 def test_each_layers_rate_is_that_of_the_layer_above_times_the_decay_and_the_head_has_its_own():
     model = small_model()
-    rates = rates_of(script.make_optimizer(model, 1e-4, 0.01, layer_decay=0.5, head_rate=1e-3), model)
+    rates = rates_of(make_optimizer(model, 1e-4, 0.01, layer_decay=0.5, head_rate=1e-3), model)
     assert rates.keys() == dict(model.named_parameters()).keys()
     for part, rate in (("encoder.encoder.layer.1.", 1e-4), ("encoder.encoder.layer.0.", 5e-5),
                        ("encoder.embeddings.", 2.5e-5), ("encoder.pooler.", 1e-4), ("classifier.", 1e-3)):
@@ -39,7 +41,7 @@ def test_each_layers_rate_is_that_of_the_layer_above_times_the_decay_and_the_hea
 
 
 def test_without_these_options_every_rate_is_the_same_and_biases_and_norms_alone_are_not_decayed():
-    optimizer = script.make_optimizer(small_model(), 1e-4, 0.01)
+    optimizer = make_optimizer(small_model(), 1e-4, 0.01)
     assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(1e-4, 0.01), (1e-4, 0.0)]
 
 
@@ -48,8 +50,8 @@ def test_smoothing_changes_what_is_minimised_but_not_the_loss_that_is_reported()
     for smoothing in (0.0, 0.2):
         model, loader = small_model(), loader_of(random_rows(8), 8)
         optimizer, schedule, _ = setup(model, loader)
-        reported.append(script.train_epoch(model, loader, optimizer, schedule, CPU.scaler(), CPU,
-                                           label_smoothing=smoothing)["loss"])
+        learner = Learner(model, optimizer, schedule, CPU, CPU.scaler(), label_smoothing=smoothing)
+        reported.append(script.train_epoch(learner, loader)["loss"])
         weights.append(model.classifier[0].weight.detach().clone())
     assert reported[0] == pytest.approx(reported[1]) and not torch.equal(*weights)
 
@@ -89,7 +91,7 @@ def test_draws_are_the_same_for_the_same_seed_and_epoch_and_fresh_in_each_epoch(
 
 def test_the_list_of_synonyms_that_comes_along_can_be_read_and_a_bad_one_is_refused(tmp_path):
     synonyms = read_synonyms("data/synonyms.txt" if os.path.exists("data/synonyms.txt") else
-                             script.Path(script.__file__).parent / "data" / "synonyms.txt")
+                             ROOT / "data" / "synonyms.txt")
     assert len(synonyms) > 150 and all(word not in others for word, others in synonyms.items())
     assert "superb" in synonyms["great"] and "great" in synonyms["superb"]
     (tmp_path / "bad.txt").write_text("# nothing\nalone\n")
@@ -103,8 +105,8 @@ def test_only_training_texts_are_changed_and_each_epoch_trains_on_other_ones(tra
     seen = {"train": [], "validate": []}
     train_epoch, evaluate = script.train_epoch, script.evaluate
     rows = lambda loader: (loader.dataset.ids.tolist(), loader.dataset.starts.tolist())
-    monkeypatch.setattr(script, "train_epoch", lambda model, loader, *arguments: (
-        seen["train"].append(rows(loader)), train_epoch(model, loader, *arguments))[1])
+    monkeypatch.setattr(script, "train_epoch", lambda learner, loader, *arguments: (
+        seen["train"].append(rows(loader)), train_epoch(learner, loader, *arguments))[1])
     monkeypatch.setattr(script, "evaluate", lambda model, loader, *arguments: (
         seen["validate"].append(rows(loader)), evaluate(model, loader, *arguments))[1])
     assert train(TRAIN_PATH=posts_csv, NUM_EPOCHS=2, AUGMENT="reverse, delete")[0] == 0
@@ -129,7 +131,7 @@ def test_both_averages_are_reported_beside_the_best_epoch_and_come_from_the_mode
     epochs = sorted(metrics(run), key=lambda epoch: -epoch["val_macro_f1"])[:2]
     folders = [run / "ensemble" / f"epoch-{epoch['epoch']}" for epoch in epochs]
     assert sorted((run / "ensemble").iterdir()) == sorted(folders)
-    _, validation, _ = script.read_tables(script.read_settings([f"--TRAIN_PATH={posts_csv}"]))
+    _, validation, _ = read_tables(script.settings_from([f"--TRAIN_PATH={posts_csv}"]))
     models = [BertSentimentClassifier.from_pretrained(folder) for folder in folders]
     mean = numpy.mean([model.predict(validation.texts)[1] for model in models], axis=0)
     predicted = [models[0].label_names[best] for best in mean.argmax(axis=1)]
@@ -146,9 +148,9 @@ def test_the_averaged_weights_are_the_mean_over_the_last_epochs(train, posts_csv
     kept = []
     finish_epoch = script.finish_epoch
 
-    def remember(run, *arguments):
-        kept.append({name: one.clone() for name, one in run.model.state_dict().items()})
-        finish_epoch(run, *arguments)
+    def remember(data, learner, *others):
+        kept.append({name: tensor.clone() for name, tensor in learner.model.state_dict().items()})
+        finish_epoch(data, learner, *others)
 
     monkeypatch.setattr(script, "finish_epoch", remember)
     train(TRAIN_PATH=posts_csv, **OPTIONS)
@@ -192,8 +194,8 @@ def test_trials_run_one_by_one_and_end_with_a_table_by_macro_f1(train, posts_csv
 def test_a_trial_that_fails_is_named_and_the_others_go_on(train, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "TRIALS", ["", "BATCH_SIZE=8"])
     train_epochs = script.train_epochs
-    monkeypatch.setattr(script, "train_epochs", lambda run: train_epochs(run) if run.settings.BATCH_SIZE == 8 else
-                        torch.empty(10**15))
+    monkeypatch.setattr(script, "train_epochs", lambda data, learner, place, progress: train_epochs(
+        data, learner, place, progress) if place.settings.BATCH_SIZE == 8 else torch.empty(10**15))
     status, screen, _ = train(TRAIN_PATH=write_csv(tmp_path / "posts.csv", posts(60)), RUN_TRIALS=True)
     assert status == 0 and re.search(r"as it stands +failed: out of memory: .*BATCH_SIZE=16", screen)
     assert re.search(r"^BATCH_SIZE=8 +1 ", screen, re.MULTILINE)

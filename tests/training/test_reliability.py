@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,10 @@ from test_training import CPU_FP16, loader_of, random_rows, setup, small_model
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
+from training.files import file_sha256
+from training.run.optimization import Learner, Precision
+from training.run.tally import NumbersGoneWrong
+from training.run.trouble import memory_advice, out_of_memory
 
 SMALL = {"BATCH_SIZE": 16, "NUM_EPOCHS": 3, "SAVE_EVERY": 3}
 
@@ -198,7 +203,7 @@ def test_a_crafted_pickle_among_the_states_is_refused_and_never_run(train, refer
     mark = str(tmp_path / "ran")
     for path in (tmp_path / "run" / "state").glob("*.pt"):
         torch.save({"about": "{}", "model": Evil(mark)}, path)
-        checksum = script.file_sha256(path)
+        checksum = file_sha256(path)
         path.with_suffix(".sha256").write_text(f"{checksum}  {path.name}\n")
     status, screen, errors = train(TRAIN_PATH=table, RESUME=True, **SMALL)
     assert status == 2 and "more than tensors and plain values" in screen and "none of the 2" in errors
@@ -206,7 +211,7 @@ def test_a_crafted_pickle_among_the_states_is_refused_and_never_run(train, refer
     with open(tmp_path / "run" / "state" / "plain.pt", "wb") as file:
         pickle.dump(Evil(mark), file)
     (tmp_path / "run" / "state" / "plain.sha256").write_text(
-        f"{script.file_sha256(tmp_path / 'run' / 'state' / 'plain.pt')}  plain.pt\n")
+        f"{file_sha256(tmp_path / 'run' / 'state' / 'plain.pt')}  plain.pt\n")
     assert train(TRAIN_PATH=table, RESUME=True, **SMALL)[0] == 2 and not os.path.exists(mark)
 
 
@@ -232,10 +237,11 @@ def test_some_killed_runs_end_with_the_reference_weights():
 def test_a_second_ctrl_c_leaves_at_once_and_earlier_states_stay(tiny_encoder, reference, tmp_path):
     table, run = reference
     constants = {"TRAIN_PATH": table, "MODEL_NAME": tiny_encoder, "MAX_LENGTH": 32, "OUTPUT_DIR": tmp_path / "run", **SMALL}
-    code = ("import sys, time; sys.path.insert(0, sys.argv.pop(1)); import BERT_main_aggressive as script\n"
+    code = ("import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv.pop(1))\n"
+            "import BERT_main_aggressive as script\n"
             "take_step = script.take_step\n"
             "def slow(*arguments):\n"
-            "    if len(list(script.Path(sys.argv[1]).glob('state/*.sha256'))) == 2: time.sleep(60)\n"
+            "    if len(list(Path(sys.argv[1]).glob('state/*.sha256'))) == 2: time.sleep(60)\n"
             "    return take_step(*arguments)\n"
             "script.take_step = slow\n"
             "sys.exit(script.main(sys.argv[2:]))")
@@ -318,21 +324,21 @@ def test_a_gradient_that_is_nan_under_a_finite_loss_stops_the_run_before_its_ste
     optimizer, schedule, _ = setup(model, loader)
     model.classifier[0].weight.register_hook(lambda gradient: gradient * float("nan"))
     before = [one.detach().clone() for one in model.parameters()]
-    with pytest.raises(script.NumbersGoneWrong, match="a gradient is not finite at step 1 of the epoch") as error:
-        script.train_epoch(model, loader, optimizer, schedule, CPU_FP32.scaler(), CPU_FP32)
+    with pytest.raises(NumbersGoneWrong, match="a gradient is not finite at step 1 of the epoch") as error:
+        script.train_epoch(Learner(model, optimizer, schedule, CPU_FP32, CPU_FP32.scaler()), loader)
     assert len(error.value.rows) == 8
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters()))
 
 
-CPU_FP32 = script.Precision(torch.device("cpu"), None, "fp32")
+CPU_FP32 = Precision(torch.device("cpu"), None, "fp32")
 
 
 def test_a_scaler_that_skips_more_than_twenty_steps_in_a_row_stops_the_run():
     model, loader = small_model(), loader_of(random_rows(400), 8)
     optimizer, schedule, _ = setup(model, loader)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
-    with pytest.raises(script.NumbersGoneWrong, match="skipped 21 steps in a row, up to step 21"):
-        script.train_epoch(model, loader, optimizer, schedule, scaler, CPU_FP16)
+    with pytest.raises(NumbersGoneWrong, match="skipped 21 steps in a row, up to step 21"):
+        script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
 
 
 # Short of disk or memory
@@ -369,15 +375,15 @@ def test_a_full_disk_ends_in_one_line_with_the_last_state_whole_and_the_best_mod
     (9, 1, "linear", "BATCH_SIZE=3 with GRADIENT_ACCUMULATION_STEPS=3"),
     (2, 1, "batchnorm", "a smaller MAX_LENGTH needs less memory")])
 def test_out_of_memory_says_what_was_asked_and_which_constants_need_less(batch, accumulation, head, advice):
-    settings = script.SimpleNamespace(BATCH_SIZE=batch, GRADIENT_ACCUMULATION_STEPS=accumulation, HEAD=head)
+    settings = SimpleNamespace(BATCH_SIZE=batch, GRADIENT_ACCUMULATION_STEPS=accumulation, HEAD=head)
     with pytest.raises(RuntimeError) as error:
         torch.empty(10**15)
-    assert script.out_of_memory(error.value)
-    told = script.memory_advice(error.value, settings)
+    assert out_of_memory(error.value)
+    told = memory_advice(error.value, settings)
     assert advice in told and "tried to allocate 4000000000000000 bytes" in told
     cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB "
                                   "of which 1.2 GiB is free. Process 7 has 22 GiB memory in use.")
-    told = script.memory_advice(cuda, settings)
+    told = memory_advice(cuda, settings)
     assert "Tried to allocate 2.00 GiB" in told and "1.2 GiB is free" in told and "\n" not in told
 
 
@@ -385,10 +391,10 @@ def test_a_run_that_needs_more_memory_than_there_is_says_so_in_one_line(tiny_enc
     table = write_csv(tmp_path / "posts.csv", posts(4000))
     code = ("import resource, sys; sys.path.insert(0, sys.argv.pop(1)); import BERT_main_aggressive as script\n"
             "train_epochs = script.train_epochs\n"
-            "def limited(run):\n"
+            "def limited(*parts):\n"
             "    now = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
             "    resource.setrlimit(resource.RLIMIT_AS, (now + 20_000_000,) * 2)\n"
-            "    return train_epochs(run)\n"
+            "    return train_epochs(*parts)\n"
             "script.train_epochs = limited\n"
             "sys.exit(script.main(sys.argv[1:]))")
     done = subprocess.run([sys.executable, "-c", code, ROOT, f"--TRAIN_PATH={table}", f"--MODEL_NAME={tiny_encoder}",

@@ -20,11 +20,22 @@ import numpy
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from training.texts.tables import Overlap, Table
-from training.report import page as run_report
-from training.report.page import (calibration, calibration_error, chance_calibration_error, class_scores, confusions,
-                                  harmless, length_bands, macro_f1_interval, most_confidently_wrong, shown_matrix,
-                                  wilson, write_run_report)
+from training.report import page as run_page
+from training.report.page import harmless
+from training.report.scores import (calibration, calibration_error, chance_calibration_error, class_scores, confusions,
+                                    length_bands, macro_f1_interval, most_confidently_wrong, scores, shown_matrix,
+                                    wilson)
+from training.texts.splitting import Overlap
+from training.texts.tables import Table
+
+
+def write_run_report(folder, *, history, best_epoch, probabilities, labels, names, validation, lengths, baseline,
+                     shared, warning, constants, facts):
+    """The page of a run whose data are these."""
+    data = SimpleNamespace(names=names, labels=labels, validation=validation, validation_lengths=lambda: lengths,
+                           baseline=baseline, overlap=shared, warning=warning)
+    return run_page.write_run_report(folder, data, history, {"epoch": best_epoch, "probabilities": probabilities},
+                                     constants, facts)
 
 NAMES = ["Irrelevant", "Negative", "Neutral", "Positive"]
 HOSTILE_NAMES = ["<script>window.ran = 1</script>", "日本語 😀", "عربي", "$x_1$ \"quoted\" 'name' & more", "w" * 300]
@@ -294,7 +305,7 @@ def test_always_saying_one_class_gets_the_macro_f1_of_sklearn():
     made = run()
     largest = NAMES.index(made["baseline"].largest_class)
     wanted = f1_score(made["labels"], numpy.full(240, largest), average="macro", zero_division=0)
-    line = run_report.scores(numpy.diag(numpy.bincount(made["labels"])), made["baseline"],
+    line = scores(numpy.diag(numpy.bincount(made["labels"])), made["baseline"],
                              int((made["labels"] == largest).sum()))[2]
     assert line["macro_f1"] == pytest.approx(wanted)
 

@@ -16,6 +16,8 @@ from conftest import ROOT, posts, write_csv
 
 import BERT_model_aggressive as module
 from BERT_model_aggressive import BertSentimentClassifier
+from training import scoring
+from training.scoring import free_names
 
 CLASSES = ["Irrelevant", "Negative", "Neutral", "Positive"]
 ADDED = ["label", "probability", *CLASSES]
@@ -118,7 +120,7 @@ def test_standard_input_is_csv_and_the_output_is_utf_8_whatever_the_locale(folde
 @pytest.mark.parametrize("chunk", [{"CHUNK_ROWS": 7}, {"CHUNK_CHARACTERS": 100}])
 def test_rows_keep_their_order_whatever_the_chunks_and_batches(tmp_path, score, model, monkeypatch, chunk):
     for name, value in chunk.items():
-        monkeypatch.setattr(module, name, value)
+        monkeypatch.setattr(scoring, name, value)
     texts = [text * (number % 5 + 1) for number, (text, _) in enumerate(posts(50))]
     _, output, _ = score(write_csv(tmp_path / "t.csv", [(text,) for text in texts], ["text"]), "--BATCH_SIZE=4")
     scored = parsed(output)[1:]
@@ -159,7 +161,7 @@ def test_a_column_that_has_an_added_name_is_kept_and_the_added_one_is_told_other
 
 
 def test_a_class_may_be_called_like_an_added_column():
-    assert module.free_names(["label", "probability", "label", "no"], ["text"]) \
+    assert free_names(["label", "probability", "label", "no"], ["text"]) \
         == ["label", "probability", "predicted_label", "no"]
 
 

@@ -16,6 +16,8 @@ from conftest import ROOT, posts, tiny_bert, write_csv
 from safetensors.torch import load_file
 
 import BERT_main_aggressive as script
+from training.run import state
+from training.run.team import Team
 
 RECORDED = '''
 import hashlib, json, os, signal, sys
@@ -31,11 +33,11 @@ def noting_rows(model, batch, *others):
         rows.extend(batch["rows"].tolist())
     return logits_of(model, batch, *others)
 
-def noting_weights(model, *others):
-    take_step(model, *others)
+def noting_weights(learner, *others):
+    take_step(learner, *others)
     digest = hashlib.sha256()
-    for one in model.parameters():
-        digest.update(one.detach().numpy().tobytes())
+    for parameter in learner.model.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
     log.write(json.dumps([rows, digest.hexdigest()]) + "\\n")
     log.flush()
     rows.clear()
@@ -119,18 +121,18 @@ def test_processes_told_to_leave_save_together_and_come_back_as_if_nothing_had_b
 
 def test_a_run_goes_on_with_as_many_processes_as_it_was_begun_with(train, posts_csv, tmp_path, monkeypatch):
     assert train(TRAIN_PATH=posts_csv)[0] == 0
-    newest_state = script.newest_state
+    newest_state = state.newest_state
 
     def of_two(folder):
-        state = newest_state(folder)
-        assert json.loads(state["about"])["processes"] == 1 == len(state["own"])
-        return state | {"about": json.dumps(json.loads(state["about"]) | {"processes": 2})}
+        found = newest_state(folder)
+        assert json.loads(found["about"])["processes"] == 1 == len(found["own"])
+        return found | {"about": json.dumps(json.loads(found["about"]) | {"processes": 2})}
 
-    monkeypatch.setattr(script, "newest_state", of_two)
+    monkeypatch.setattr(state, "newest_state", of_two)
     status, _, errors = train(TRAIN_PATH=posts_csv, RESUME=True)
     assert status == 2 and "was begun with 2 processes, not 1" in errors
 
 
 def test_what_takes_one_process_is_refused_in_several():
     with pytest.raises(script.SettingError, match="ENSEMBLE is 2, which takes one process; there are 3"):
-        script.prepare(script.read_settings(["--ENSEMBLE=2"]), script.Team(rank=0, size=3))
+        script.prepare(script.settings_from(["--ENSEMBLE=2"]), Team(rank=0, size=3))

@@ -1,9 +1,6 @@
 """What is not computed: padding, and frozen layers a second time; and that the results are the same without."""
 
 import json
-import os
-import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +12,13 @@ from transformers import (AutoModel, BertConfig, DistilBertConfig, ElectraConfig
                           RobertaConfig)
 
 import BERT_main_aggressive as script
-import BERT_model_aggressive as module
-from BERT_model_aggressive import BertSentimentClassifier, encoder_layers
+from BERT_model_aggressive import BertSentimentClassifier
+from training.encoder import end_to_end as end_to_end_module, frozen, processor
+from training.encoder.end_to_end import QUERY, end_to_end, row_length
+from training.encoder.finding import encoder_layers
+from training.encoder.frozen import seeing_bottom
+from training.encoder.processor import attend_on_cpu, multiply_quickly, processor_features
+from training.run.optimization import Learner, choose_precision
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 FAMILIES = {
@@ -65,7 +67,7 @@ def test_texts_end_to_end_give_the_logits_and_gradients_of_padded_ones(family, s
     padded = logits_and_gradients(model, ids, mask)
     assert model.run_end_to_end() == ""
     shapes, top = [], encoder_layers(model.encoder)[-1]
-    [query] = [one for name, one in top.named_modules() if name in module.QUERY]
+    [query] = [one for name, one in top.named_modules() if name in QUERY]
     for part in (top, query):
         part.register_forward_hook(lambda part, given, output: shapes.extend([given[0].shape, output.shape]))
     assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
@@ -87,8 +89,8 @@ def test_texts_of_one_length_need_no_padding_for_attention_either(family):
 @pytest.mark.parametrize("lengths, positions", [((12, 5, 3), 32), ((12, 3, 1), 16), ((7, 7, 7), 21), ((3,), 3)])
 def test_only_texts_of_different_lengths_are_filled_up(lengths, positions):
     lengths = torch.tensor(lengths)
-    layout = module.end_to_end(lengths, int(lengths.max()), "cpu")
-    assert module.row_length(lengths) == len(layout.places) == len(layout.positions) == positions
+    layout = end_to_end(lengths, int(lengths.max()), "cpu")
+    assert row_length(lengths) == len(layout.places) == len(layout.positions) == positions
     real = torch.arange(int(lengths.max())) < lengths[:, None]
     assert layout.places[:lengths.sum()].tolist() == real.flatten().nonzero().flatten().tolist()
     assert not real.flatten()[layout.places[lengths.sum():]].any()
@@ -99,7 +101,7 @@ def test_what_fills_the_row_changes_nothing(monkeypatch):
     assert model.run_end_to_end() == ""
     batch = batch_of(FAMILIES["bert"])
     filled = logits_and_gradients(model, *batch)
-    monkeypatch.setattr(module, "ROW_MULTIPLE", 1)
+    monkeypatch.setattr(end_to_end_module, "ROW_MULTIPLE", 1)
     assert_alike(logits_and_gradients(model, *batch), filled)
 
 
@@ -132,10 +134,10 @@ def test_training_computes_no_padding_and_learns_what_it_learns_with_it(train, t
     monkeypatch.setattr(BertSentimentClassifier, "run_end_to_end", lambda model: "it was asked not to")
     status, screen, _ = train(**constants, MODEL_NAME=still, OUTPUT_DIR=tmp_path / "padded")
     assert status == 0 and "BertModel cannot run texts end to end: it was asked not to" in screen
-    for end_to_end, padded in zip(metrics(tmp_path / "run"), metrics(tmp_path / "padded")):
-        assert end_to_end["padding_share"] < padded["padding_share"]
+    for unpadded, padded in zip(metrics(tmp_path / "run"), metrics(tmp_path / "padded")):
+        assert unpadded["padding_share"] < padded["padding_share"]
         for figure in ("train_loss", "val_loss"):
-            assert end_to_end[figure] == pytest.approx(padded[figure], abs=1e-3)      # rounding, after six steps
+            assert unpadded[figure] == pytest.approx(padded[figure], abs=1e-3)      # rounding, after six steps
 
 
 def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts_csv):
@@ -149,7 +151,7 @@ def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts
 def test_on_cuda_no_step_waits_for_the_device():
     model = small_model().cuda()
     assert model.run_end_to_end() == ""
-    precision, loader = script.choose_precision(enable_fp16=True), loader_of(random_rows(160), 8)
+    precision, loader = choose_precision(enable_fp16=True), loader_of(random_rows(160), 8)
     optimizer, schedule, _ = setup(model, loader)
     steps = []
 
@@ -158,7 +160,8 @@ def test_on_cuda_no_step_waits_for_the_device():
         torch.cuda.set_sync_debug_mode("error" if 3 < len(steps) < 18 else "default")
 
     try:
-        script.train_epoch(model, loader, optimizer, schedule, precision.scaler(), precision, after_step=after_step)
+        learner = Learner(model, optimizer, schedule, precision, precision.scaler())
+        script.train_epoch(learner, loader, after_step=after_step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(steps) == 20
@@ -190,13 +193,13 @@ def test_dropout_drops_and_keeps_as_torchs_does(probability):
 @pytest.mark.parametrize("heads_at_once", [2, 3])
 def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout(heads_at_once, monkeypatch):
     heads, texts, width = 3, 3, 7
-    monkeypatch.setattr(module, "SCORES_AT_ONCE", heads_at_once * texts * width ** 2)
+    monkeypatch.setattr(processor, "SCORES_AT_ONCE", heads_at_once * texts * width ** 2)
     draw = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(heads, texts, width, 16, generator=draw) for _ in range(3))
     for real in ((torch.arange(width) < torch.tensor([7, 4, 1])[:, None])[None, :, None], None):
         wanted = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=real)
-        torch.testing.assert_close(module.attend_on_cpu(query, key, value, real, 0.0, None), wanted)
-        many = torch.stack([module.attend_on_cpu(query, key, value, real, 0.1, None) for _ in range(1500)])
+        torch.testing.assert_close(attend_on_cpu(query, key, value, real, 0.0, None), wanted)
+        many = torch.stack([attend_on_cpu(query, key, value, real, 0.1, None) for _ in range(1500)])
         torch.testing.assert_close(many.mean(dim=0), wanted, rtol=0, atol=0.05)
         assert many[..., :6, :].std(dim=0).max() > 0.1
 
@@ -213,25 +216,25 @@ def torchs_products():
 
 
 def test_products_stay_as_exact_as_float32(torchs_products):
-    module.multiply_quickly()
+    multiply_quickly()
     left, right = torch.randn(500, 384), torch.randn(384, 1536)
     exact = left.double() @ right.double()
     assert ((left @ right - exact).norm() / exact.norm()) < 1e-6
 
 
-@pytest.mark.skipif("AuthenticAMD" not in module.processor(), reason="on an AMD processor only")
+@pytest.mark.skipif("AuthenticAMD" not in processor_features(), reason="on an AMD processor only")
 def test_products_are_torchs_own_where_others_would_be_rounded(torchs_products, monkeypatch):
-    monkeypatch.setattr(module, "PRODUCT_ROUNDING", 0)      # no float32 is as exact as that
-    module.multiply_quickly()
+    monkeypatch.setattr(processor, "PRODUCT_ROUNDING", 0)      # no float32 is as exact as that
+    multiply_quickly()
     assert torch.get_float32_matmul_precision() == "highest"
     monkeypatch.undo()
-    module.multiply_quickly()
+    multiply_quickly()
     assert torch.get_float32_matmul_precision() == "medium"     # the leave to round, of which no use is made
 
 
 def test_products_are_torchs_own_on_another_processor(torchs_products, monkeypatch):
-    monkeypatch.setattr(module, "processor", lambda: "GenuineIntel")
-    module.multiply_quickly()
+    monkeypatch.setattr(processor, "processor_features", lambda: "GenuineIntel")
+    multiply_quickly()
     assert torch.get_float32_matmul_precision() == "highest"
 
 
@@ -244,7 +247,7 @@ def test_what_the_frozen_layers_gave_stands_for_them(family, strategy, trained, 
     config = FAMILIES[family]
     model, (ids, mask, lengths) = classifier(config, strategy), batch_of(config)
     assert not end_to_end or model.run_end_to_end() == ""
-    with model.seeing_bottom() as seen:
+    with seeing_bottom(model.encoder) as seen:
         whole = logits_and_gradients(model, ids, mask, lengths)
     [states] = seen
     if end_to_end:
@@ -264,10 +267,11 @@ def first_layer_calls(monkeypatch):
     for name in ("train_epoch", "evaluate"):
         original = getattr(script, name)
 
-        def counted(model, *others, original=original, name=name):
+        def counted(learner, *others, original=original, name=name):    # evaluate is given the model itself
+            model = getattr(learner, "model", learner)
             hook = encoder_layers(model.encoder)[0].register_forward_hook(lambda *given: calls.append(1))
             del calls[:]
-            result = original(model, *others)
+            result = original(learner, *others)
             hook.remove()
             passes.append((name, len(calls)))
             return result
@@ -290,7 +294,7 @@ def test_states_that_outgrow_memory_go_to_the_disk_and_leave_nothing_there(train
     # BatchNorm would magnify rounding here: texts are hardly told apart by random weights
     constants = {"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "half", "NUM_EPOCHS": 2, "HEAD": "linear"}
     assert train(**constants)[0] == 0
-    monkeypatch.setattr(script, "CACHE_MEMORY", 0)
+    monkeypatch.setattr(frozen, "CACHE_MEMORY", 0)
     status, screen, _ = train(**constants, OUTPUT_DIR=tmp_path / "disk")
     assert status == 0 and f"in fp16 on the disk of {tmp_path}" in screen
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "posts.csv", "run"]
@@ -304,39 +308,3 @@ def test_states_that_outgrow_memory_go_to_the_disk_and_leave_nothing_there(train
 def test_frozen_layers_are_not_kept_where_that_would_not_pay(train, posts_csv, constants, why):
     status, screen, _ = train(**{"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "full", "NUM_EPOCHS": 2} | constants)
     assert status == 0 and f"cache      off: {why}" in screen
-
-
-# Compiled layers
-
-@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler on a CPU")
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")    # of its own
-@pytest.mark.parametrize("needed_gain, kept", [(-100.0, True), (1.0, False)])
-def test_layers_stay_compiled_where_that_was_faster_and_the_trial_leaves_nothing_else_behind(
-        needed_gain, kept, monkeypatch, capsys):
-    monkeypatch.setattr(script, "COMPILE_SECONDS", 0)
-    monkeypatch.setattr(script, "COMPILE_GAIN", needed_gain)
-    model, loader, precision = small_model(), loader_of(random_rows(40), 8), script.choose_precision(False)
-    assert model.run_end_to_end() == ""
-    batch = next(iter(loader))
-    inputs = batch["input_ids"], batch["attention_mask"], batch["lengths"]
-    before = logits_and_gradients(model, *inputs)
-    buffers, drawn = {name: one.clone() for name, one in model.named_buffers()}, script.random_states()
-    settings = SimpleNamespace(COMPILE_LAYERS=True, DETERMINISTIC=False, NUM_EPOCHS=1)
-    model.zero_grad()
-    script.compile_layers(settings, model, loader, precision, script.ALONE)
-    told = capsys.readouterr().out
-    assert ("compile    1 layers: " if kept else "compile    off: ") in told and "s of compiling" in told
-    assert [layer._compiled_call_impl is not None for layer in encoder_layers(model.encoder)] == [kept, False]
-    assert all(torch.equal(one, buffers[name]) for name, one in model.named_buffers())
-    assert torch.equal(script.random_states()["torch"], drawn["torch"])
-    assert all(one.grad is None for one in model.parameters())
-    assert_alike(logits_and_gradients(model, *inputs), before)
-
-
-@pytest.mark.parametrize("constants, why", [
-    ({}, "it takes about a minute, and the training about "),
-    ({"FREEZE_STRATEGY": "half"}, "below the top no layer is trained"),
-    ({"DETERMINISTIC": True}, "DETERMINISTIC asks for the same figures each time, whichever way is faster")])
-def test_layers_are_not_compiled_where_that_cannot_pay(train, posts_csv, constants, why):
-    status, screen, _ = train(**{"TRAIN_PATH": posts_csv, "NUM_EPOCHS": 1, "COMPILE_LAYERS": True} | constants)
-    assert status == 0 and f"compile    off: {why}" in screen

@@ -7,8 +7,10 @@ from collections import Counter
 import pytest
 from conftest import posts, write_csv
 
-from training.texts.tables import (MOST_CLASSES, Table, TableError, Texts, class_names, class_numbers, normalized, overlap,
-                         read_table, sample_rows, split_table)
+from training.texts.reading import TableError
+from training.texts.splitting import overlap, sample_rows, split_table
+from training.texts.tables import (MOST_CLASSES, Table, Texts, class_names, class_numbers, normalized,
+                                   read_table)
 
 ROWS = [("great, really", "Positive"), ("it said \"no\"", "Negative"), ("two\nlines", "Neutral"), ("日本語 🙂", "Positive")]
 

@@ -31,7 +31,7 @@ def constants(tiny_encoder, table):
 
 
 def test_all_ways_train_on_the_same_rows_and_less_padding_is_counted_as_such(tiny_encoder, tmp_path):
-    settings = script.read_settings(constants(tiny_encoder, short_posts(tmp_path, 160)))
+    settings = script.settings_from(constants(tiny_encoder, short_posts(tmp_path, 160)))
     ways, told = throughput.compare(settings, rounds=1, wanted=96)      # raises where one way sees other tokens
     assert list(ways) == ["naive", "trainer", "trainer grouped", "script"]
     for one in ways.values():
@@ -57,7 +57,7 @@ def test_a_way_that_leaves_rows_out_is_refused(tiny_encoder, tmp_path, monkeypat
         return throughput.naive(settings, model, throughput.rows_at(rows, range(len(rows[1]) // 2)), precision)
 
     monkeypatch.setattr(throughput, "WAYS", {"half": half})
-    settings = script.read_settings(constants(tiny_encoder, short_posts(tmp_path, 60)))
+    settings = script.settings_from(constants(tiny_encoder, short_posts(tmp_path, 60)))
     with pytest.raises(RuntimeError, match="half has not trained on the rows it was given"):
         throughput.compare(settings, rounds=1, wanted=32)
 

@@ -13,12 +13,18 @@ from transformers import BertConfig, BertModel
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
+from sklearn.svm import LinearSVC
+from training.run import baseline as baseline_room
+from training.run.baseline import Baseline, measure_baseline
+from training.run.optimization import (Learner, Precision, choose_precision, count_steps, make_optimizer,
+                                       make_schedule)
+from training.run.screen import meaning
 from training.texts.batches import Encoded, LikeLengthBatches, encode, padded
 from training.texts.tables import Table
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-CPU = script.Precision(torch.device("cpu"), None, "fp32")
-CPU_FP16 = script.Precision(torch.device("cpu"), torch.float16, "fp16 on the CPU")
+CPU = Precision(torch.device("cpu"), None, "fp32")
+CPU_FP16 = Precision(torch.device("cpu"), torch.float16, "fp16 on the CPU")
 
 
 def small_model(dropout=0.0, **arguments):
@@ -41,9 +47,9 @@ def loader_of(rows, batch_size, seed=0):
 
 
 def setup(model, loader, rate=1e-3, epochs=1, accumulation=1, warmup_ratio=0.1, weight_decay=0.01):
-    optimizer = script.make_optimizer(model, rate, weight_decay)
-    _, steps = script.count_steps(len(loader), accumulation, epochs)
-    return optimizer, script.make_schedule(optimizer, steps, warmup_ratio), steps
+    optimizer = make_optimizer(model, rate, weight_decay)
+    _, steps = count_steps(len(loader), accumulation, epochs)
+    return optimizer, make_schedule(optimizer, steps, warmup_ratio), steps
 
 
 # The schedule
@@ -56,7 +62,7 @@ def test_the_rate_of_every_step_follows_the_warm_up_and_decay_counted_in_optimiz
     seen = []
     optimizer.register_step_pre_hook(lambda optimizer, *_: seen.append([one["lr"] for one in optimizer.param_groups]))
     for _ in range(epochs):
-        script.train_epoch(model, loader, optimizer, schedule, CPU.scaler(), CPU, accumulation=accumulation)
+        script.train_epoch(Learner(model, optimizer, schedule, CPU, CPU.scaler(), accumulation=accumulation), loader)
     warmup = round(0.34 * total)
     expected = [peak * (step / warmup if step < warmup else (total - step) / (total - warmup)) for step in range(total)]
     numpy.testing.assert_allclose(seen, [[rate, rate] for rate in expected], rtol=1e-9)
@@ -75,7 +81,7 @@ def test_the_plan_printed_before_training_is_the_one_that_is_trained(train, post
 
 def test_biases_and_norms_are_not_decayed_and_everything_trainable_is_in_the_optimizer_once():
     model = small_model(freeze_strategy="half")
-    optimizer = script.make_optimizer(model, 1e-3, 0.01)
+    optimizer = make_optimizer(model, 1e-3, 0.01)
     decayed, plain = ({id(one) for one in group["params"]} for group in optimizer.param_groups)
     names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert decayed | plain == set(names) and not decayed & plain
@@ -92,7 +98,7 @@ def test_accumulated_small_batches_make_the_same_step_as_one_large_batch():
         model = small_model(head="linear")
         loader = loader_of(rows, batch_size)
         optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
-        script.train_epoch(model, loader, optimizer, schedule, CPU.scaler(), CPU, accumulation=accumulation)
+        script.train_epoch(Learner(model, optimizer, schedule, CPU, CPU.scaler(), accumulation=accumulation), loader)
         after.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
     torch.testing.assert_close(*after, rtol=1e-4, atol=1e-6)
 
@@ -102,9 +108,10 @@ def test_gradients_are_unscaled_before_they_are_clipped():
     for precision in (CPU, CPU_FP16):
         model, loader = small_model(head="linear"), loader_of(random_rows(8), 8)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)     # plain descent: the step's length is the gradient's
-        schedule = script.make_schedule(optimizer, 4, 0.0)
+        schedule = make_schedule(optimizer, 4, 0.0)
         before = torch.cat([one.detach().flatten().clone() for one in model.parameters()])
-        script.train_epoch(model, loader, optimizer, schedule, precision.scaler(), precision, max_grad_norm=0.01)
+        learner = Learner(model, optimizer, schedule, precision, precision.scaler(), max_grad_norm=0.01)
+        script.train_epoch(learner, loader)
         after.append((torch.cat([one.detach().flatten() for one in model.parameters()]) - before).norm().item())
     assert after[0] == pytest.approx(0.01, rel=1e-3) and after[1] == pytest.approx(0.01, rel=1e-2)
 
@@ -113,11 +120,11 @@ def test_a_step_that_the_scaler_skips_moves_neither_weights_nor_schedule_and_is_
     model, loader = small_model(), loader_of(random_rows(32), 8)
     optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)    # overflows fp16 in the first steps, then settles
-    seen = script.train_epoch(model, loader, optimizer, schedule, scaler, CPU_FP16)
+    seen = script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
     assert seen["skipped"] == 4 and schedule.last_epoch == 0
     before = [one.detach().clone() for one in model.parameters()]
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    seen = script.train_epoch(model, loader, optimizer, schedule, scaler, CPU_FP16)
+    seen = script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
     assert seen["skipped"] == 0 and schedule.last_epoch == 4
     assert any(not torch.equal(one, other) for one, other in zip(before, model.parameters()))
 
@@ -126,8 +133,8 @@ def test_a_step_that_the_scaler_skips_moves_neither_weights_nor_schedule_and_is_
 def test_a_small_model_learns_its_rows_in_either_precision(precision):
     model, loader = small_model(), loader_of(random_rows(64), 16)
     optimizer, schedule, _ = setup(model, loader, rate=3e-3, epochs=15)
-    scaler = precision.scaler()
-    losses = [script.train_epoch(model, loader, optimizer, schedule, scaler, precision)["loss"] for _ in range(15)]
+    learner = Learner(model, optimizer, schedule, precision, precision.scaler())
+    losses = [script.train_epoch(learner, loader)["loss"] for _ in range(15)]
     assert losses[0] > 1.2 and losses[-1] < 0.5
     assert {one.dtype for one in model.parameters()} == {torch.float32}
 
@@ -141,7 +148,7 @@ def test_on_cuda_the_script_trains_in_fp16_and_learns(train, posts_csv, tmp_path
 
 def test_without_cuda_the_script_says_that_fp16_has_no_effect(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    precision = script.choose_precision(enable_fp16=True)
+    precision = choose_precision(enable_fp16=True)
     assert precision.dtype is None and precision.reason == "fp32    no CUDA device: ENABLE_FP16 has no effect here"
     assert not precision.scaler().is_enabled()
 
@@ -152,7 +159,8 @@ def test_class_weights_change_what_is_minimised_but_not_the_loss_that_is_reporte
     for weights in (None, torch.tensor([5.0, 1.0, 0.2, 1.0])):
         model, loader = small_model(), loader_of(rows, 8)
         optimizer, schedule, _ = setup(model, loader)
-        reported.append(script.train_epoch(model, loader, optimizer, schedule, CPU.scaler(), CPU, weights)["loss"])
+        learner = Learner(model, optimizer, schedule, CPU, CPU.scaler(), loss_weights=weights)
+        reported.append(script.train_epoch(learner, loader)["loss"])
     assert reported[0] == pytest.approx(reported[1])
     assert not torch.equal(small_model().classifier[0].weight, model.classifier[0].weight)
 
@@ -229,7 +237,7 @@ def test_the_linear_baseline_sees_the_words_of_chinese_too():
     labels = numpy.array([0, 1] * 20)
     table = Table("chinese.csv", texts, [str(label) for label in labels], [], list(range(40)))
     training, validation = table.rows(range(30)), table.rows(range(30, 40))
-    baseline = script.measure_baseline(training, validation, ["0", "1"], labels[:30], labels[30:])
+    baseline = measure_baseline(training, validation, ["0", "1"], labels[:30], labels[30:])
     assert baseline.linear_accuracy == 1.0
 
 
@@ -238,23 +246,23 @@ def test_the_linear_baseline_of_a_large_table_is_fitted_on_rows_drawn_with_the_s
     table = Table("t.csv", [f"{'bad good'.split()[label]} thing" for label in labels], list(map(str, labels)), [],
                   list(range(400)))
     fitted = []
-    fit = script.LinearSVC.fit
-    monkeypatch.setattr(script.LinearSVC, "fit", lambda model, x, y: fitted.append(y.tolist()) or fit(model, x, y))
+    fit = LinearSVC.fit
+    monkeypatch.setattr(LinearSVC, "fit", lambda model, x, y: fitted.append(y.tolist()) or fit(model, x, y))
     for most, seed in ((400, 0), (50, 0), (50, 0), (50, 1)):
-        monkeypatch.setattr(script, "BASELINE_ROWS", most)
-        baseline = script.measure_baseline(table, table, ["0", "1"], labels, labels, seed)
+        monkeypatch.setattr(baseline_room, "BASELINE_ROWS", most)
+        baseline = measure_baseline(table, table, ["0", "1"], labels, labels, seed)
         assert baseline.linear_accuracy == 1.0 and baseline.accuracy == 0.5
         assert baseline.linear_model == ("LinearSVC over TF-IDF" if most == 400 else "LinearSVC, 50 rows")
     assert list(map(len, fitted)) == [400, 50, 50, 50] and fitted[1] == fitted[2] != fitted[3]
 
 
 def test_figures_are_judged_against_the_measured_baseline_and_not_against_ln_4():
-    baseline = script.Baseline(loss=0.69, accuracy=0.5, largest_class="a", linear_accuracy=0.6, linear_macro_f1=0.6)
-    said = [script.meaning([{"val_loss": loss, "train_loss": loss}], baseline).split(";")[0]
+    baseline = Baseline(loss=0.69, accuracy=0.5, largest_class="a", linear_accuracy=0.6, linear_macro_f1=0.6)
+    said = [meaning([{"val_loss": loss, "train_loss": loss}], baseline).split(";")[0]
             for loss in (0.70, 0.60, 0.40, 0.10)]
     assert said == ["no better than guessing", "learning slowly", "learning", "learning well"]
     history = [{"val_loss": 0.3, "train_loss": 0.3}, {"val_loss": 0.4, "train_loss": 0.2}]
-    assert "overfitting" in script.meaning(history, baseline)
+    assert "overfitting" in meaning(history, baseline)
 
 
 # Whole runs
