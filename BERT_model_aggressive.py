@@ -239,7 +239,7 @@ class BertSentimentClassifier(nn.Module):
         Raises:
             EncoderError: a file is missing or is not what it should be.
         """
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoTokenizer       # here: a second of start-up
         folder = Path(folder)
         for name in (CLASSIFIER_FILE, ENCODER_CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():

@@ -59,7 +59,7 @@ def use_attention_text_by_text(encoder):
     Raises:
         ValueError: this encoder takes no attention by name.
     """
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface         # here: two seconds of start-up
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
     AttentionInterface.register(TEXT_BY_TEXT, attend_text_by_text)
     AttentionMaskInterface.register(TEXT_BY_TEXT, sdpa_mask)

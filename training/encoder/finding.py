@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from torch import nn
 
 DEFAULT_ENCODER = "bert-base-uncased"       # the only name that falls back to the embedded encoder
@@ -61,8 +63,6 @@ def find_encoder(model_name, models_folder="models"):
 
 
 def _is_cached(model_name):
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
     try:
         files = [try_to_load_from_cache(model_name, file) for file in ("config.json", "model.safetensors")]
         if isinstance(files[0], str) and not isinstance(files[1], str):     # large weights come in several files
@@ -74,8 +74,6 @@ def _is_cached(model_name):
 
 def _ask_hub(model_name):
     """None if the hub offers this model, else why not, in words. In a thread: a name look-up obeys no time limit."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
     if constants.HF_HUB_OFFLINE:
         return "offline mode is set (HF_HUB_OFFLINE)"
     answers = []
@@ -126,7 +124,7 @@ def load_encoder(source):
     Raises:
         EncoderError: the files are there but do not make an encoder.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer       # here: a second, which a wrong argument need not wait for
     try:
         with quiet_transformers():
             encoder, loading = AutoModel.from_pretrained(
