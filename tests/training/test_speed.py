@@ -17,7 +17,7 @@ from training.encoder import end_to_end as end_to_end_module, frozen, processor
 from training.encoder.end_to_end import QUERY, end_to_end, row_length
 from training.encoder.finding import encoder_layers
 from training.encoder.frozen import seeing_bottom
-from training.encoder.processor import attend_on_cpu, multiply_quickly, processor_features
+from training.encoder.processor import attend_on_cpu, draw_dropout_quickly, multiply_quickly, processor_features
 from training.run.optimization import Learner, choose_precision
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -173,7 +173,7 @@ def test_on_cuda_no_step_waits_for_the_device():
 def test_dropout_drops_and_keeps_as_torchs_does(probability):
     torch.manual_seed(0)
     model = classifier(BertConfig(**TINY, hidden_dropout_prob=probability)).train()
-    model.draw_dropout_quickly()
+    draw_dropout_quickly(model)
     dropout = model.encoder.embeddings.dropout
     assert isinstance(dropout, torch.nn.Dropout) and dropout.p == probability
     states = torch.ones(1000, 999, requires_grad=True)
