@@ -9,11 +9,11 @@ freezing, what the optimizer holds, the whole schedule. Nothing is run, moved or
 
 import functools
 import random
-import shutil
 
 from diagnosis.record import facts
-from diagnosis.verdict.judge import judge
 from diagnosis.record.record import Plan, Record, Schedule, Split, Tokenizer
+from diagnosis.verdict.judge import judge
+from diagnosis.verdict.report import finding_lines, screen_width
 
 ROWS = 2_000        # of each data set that are looked at; keeps a look at 70,000 rows within two seconds
 SEED = 0
@@ -46,15 +46,11 @@ def look(model, encoder, optimizer, schedule, steps_per_epoch, epochs, tokenizer
     return judge(record)
 
 
-def told(judgement, width=110):
+def told(judgement):
     """Lines for the screen: one when all is well, else every finding, a consequence under its cause."""
-    from diagnosis.verdict.report import finding_lines, under_their_causes
-    serious = [finding for finding in judgement.findings if finding.level != "note"]
-    if not serious:
-        return [one_line(judgement)]
-    width = max(min(shutil.get_terminal_size((width, 24)).columns, 120), 60)
-    blocks = [finding_lines(finding, folded, width) for finding, folded in under_their_causes(serious)]
-    return [line for block in blocks for line in [*block, ""]][:-1]
+    blocks = [finding_lines(finding, [also for also in consequences if also.level != "note"], screen_width())
+              for finding, consequences in judgement.causes if finding.level != "note"]
+    return [line for block in blocks for line in [*block, ""]][:-1] or [one_line(judgement)]
 
 
 def one_line(judgement):
