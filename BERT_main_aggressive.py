@@ -67,7 +67,7 @@ from training.texts.batches import BottomStates, LikeLengthBatches, Tokens, enco
 from training.texts.tables import (Overlap, Table, TableError, class_names, class_numbers, overlap, read_table, sample_rows,
                          split_table)
 from training.constants import ConstantError, help_text, override, read_constants
-from diagnosis.look import look, told
+from diagnosis.look import PlannedRun, Rows, look, told
 from training.report.page import write_run_report
 
 # data
@@ -770,9 +770,10 @@ def say_plan(settings, optimizer_rate, steps_per_epoch, steps, training_batches)
 def say_look(model, optimizer, schedule, steps_per_epoch, settings, texts, training, validation):
     """The doctor's checks that need no training: one line when all is well, the findings when not."""
     sample = model.tokenizer(texts[:1000], truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
-    judgement = look(model, model.encoder, optimizer, schedule, steps_per_epoch, settings.NUM_EPOCHS, model.tokenizer,
-                     Tokens(training), training.labels, Tokens(validation), validation.labels, settings.BATCH_SIZE,
-                     settings.MAX_LENGTH, list(map(len, sample)), __file__)
+    run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE,
+                     Rows(Tokens(training), training.labels), Rows(Tokens(validation), validation.labels),
+                     model.tokenizer, settings.MAX_LENGTH, list(map(len, sample)))
+    judgement = look(model, optimizer, schedule, run, __file__)
     for line, text in enumerate(told(judgement)):
         say("look" if line == 0 else "", text)
 
