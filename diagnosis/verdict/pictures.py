@@ -1,6 +1,6 @@
 """The two pictures of a report: gradient norm by layer, and the learning rate over the whole run.
 
-matplotlib is imported where something is drawn: it takes seconds, and a look before training draws nothing.
+matplotlib is imported where something is drawn: it takes a second, and a look before training draws nothing.
 """
 
 from pathlib import Path
