@@ -1,4 +1,4 @@
-"""The catalogue of faults: one file per fault, named after it.
+"""The catalogue of faults: one file per fault, named after it. verdict/judge.py asks each of them about a record.
 
 A fault's file holds, in this order:
 - its docstring: the first line is the meaning (`--list` prints it), the rest the page that `--explain` prints, with
@@ -8,7 +8,8 @@ A fault's file holds, in this order:
 - CAUSED_BY: names of the faults that produce this one; it then stands behind them;
 - check(record): a plain function from a Record to a Finding, to NotMeasured, or to None.
 
-To add a fault, add such a file and a test; nothing else lists them.
+To add a fault, add such a file and a test; nothing else lists them. What several checks measure has its place in
+verdict/measures.py (labels, outputs, texts) or verdict/course.py (steps, losses, rates, schedules).
 """
 
 import importlib
@@ -24,6 +25,6 @@ def name_of(fault):
 
 def catalogue():
     """Every fault's module by name, group after group."""
-    modules = [importlib.import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
+    modules = [importlib.import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)]
     modules.sort(key=lambda module: (GROUPS.index(module.GROUP), module.__name__))
     return {name_of(module): module for module in modules}

@@ -28,11 +28,11 @@ from collections import Counter
 
 from sklearn.metrics import f1_score
 
-from diagnosis.verdict.course import rounded
 from diagnosis.faults import labels_single_class
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training_labels, percent, predictions, rebalanced,
-                                scored_batches)
+from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training_labels, predictions, rebalanced,
+                                        scored_batches)
 
 GROUP = "data"
 EFFECT = "misleads"

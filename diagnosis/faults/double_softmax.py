@@ -27,7 +27,7 @@ Not to be confused with
 import math
 from collections import Counter
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import training_batches
 

@@ -22,9 +22,9 @@ Not to be confused with
     mask-wrong, where a mask arrives and says the wrong thing.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import percent, training_batches
+from diagnosis.verdict.measures import training_batches
 
 GROUP = "input"
 EFFECT = "slows"

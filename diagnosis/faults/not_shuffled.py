@@ -29,7 +29,7 @@ from collections import Counter
 
 import numpy as np
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import SEED, drawn_at_random, training_batches
 

@@ -22,9 +22,9 @@ Not to be confused with
     emojis and signs: one or two in a hundred tokens are usual.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import contents, percent, training_batches
+from diagnosis.verdict.measures import contents, training_batches
 
 GROUP = "data"
 EFFECT = "stops"
