@@ -133,7 +133,7 @@ def collapse(encoder):
     if encoder is None or encoder.feature_similarity_first is None or encoder.feature_similarity_last is None:
         return {}
     first, last = encoder.feature_similarity_first, encoder.feature_similarity_last
-    if last < ALIKE or 1 - last > 0.2 * (1 - first):
+    if not (last >= ALIKE and 1 - last <= 0.2 * (1 - first)):      # not a number: no vectors to compare
         return {}
     return {"feature_similarity_first": first, "feature_similarity_last": last}
 
