@@ -15,7 +15,7 @@ How it is found
     fail with nothing learned, or the sweep of rates, where a rate five times lower learns and this one does not.
 
 Wrong
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)      # a rate for SGD
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()
