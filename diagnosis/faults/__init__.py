@@ -2,7 +2,8 @@
 
 A fault's file holds, in this order:
 - its docstring: the first line is the meaning (`--list` prints it), the rest the page that `--explain` prints, with
-  the headings What it is, How it shows, How it is found, Wrong, Right, Not to be confused with;
+  the headings What it is, How it shows, How it is found, Wrong, Right, Not to be confused with. The tests run both
+  examples: the doctor must name the fault in the one and no error in the other;
 - GROUP: 'data', 'input', 'model', 'optimization', 'precision' or 'evaluation';
 - EFFECT: 'stops' (nothing is learned), 'slows' (less is learned) or 'misleads' (the figures are wrong);
 - CAUSED_BY: names of the faults that produce this one; it then stands behind them;

@@ -12,12 +12,14 @@ How it is found
     The rows of the batches that BatchNorm layers saw in training; the rows that the last batch of an epoch will have.
 
 Wrong
-    norm = nn.BatchNorm1d(32).train()
-    normed = norm(torch.randn(1, 32))
+    from torch.utils.data import DataLoader
+    loader = DataLoader(loader.dataset, batch_size=2, shuffle=True, collate_fn=collate)
+    head = nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
 
 Right
-    norm = nn.LayerNorm(32).train()
-    normed = norm(torch.randn(1, 32))
+    from torch.utils.data import DataLoader
+    loader = DataLoader(loader.dataset, batch_size=16, shuffle=True, collate_fn=collate)
+    head = nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
 
 Not to be confused with
     A short last batch now and then. Gradient accumulation does not help here: each pass is normed by itself.

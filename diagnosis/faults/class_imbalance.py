@@ -12,11 +12,14 @@ How it is found
     classes evenly, or where the validation batches show a macro-F1 well above that of naming the largest class.
 
 Wrong
+    good = [row for row in rows if row[1] == "good"]
+    rows = good + [row for row in rows if row[1] == "bad"][:10]
     loss_function = nn.CrossEntropyLoss()
-    counts = [980, 15, 5]
 
 Right
-    counts = torch.tensor([980.0, 15.0, 5.0])
+    good = [row for row in rows if row[1] == "good"]
+    rows = good + [row for row in rows if row[1] == "bad"][:10]
+    counts = torch.tensor([10.0, len(good)])
     loss_function = nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))
 
 Not to be confused with

@@ -13,17 +13,21 @@ How it is found
     last. Losses that are themselves NaN are non-finite's matter.
 
 Wrong
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 120, growth_interval=1)     # overflows for ever
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 24)
     for batch in loader:
-        scaler.scale(loss_of(model, batch)).backward()
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = loss_of(model, batch)
+        scaler.scale(loss).backward()
         scaler.step(optimizer)
-        scaler.update(2.0 ** 120)
+        scaler.update(2.0 ** 24)        # never lowered: it overflows for ever
         optimizer.zero_grad()
 
 Right
     scaler = torch.amp.GradScaler("cpu")
     for batch in loader:
-        scaler.scale(loss_of(model, batch)).backward()
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = loss_of(model, batch)
+        scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()

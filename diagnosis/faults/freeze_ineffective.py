@@ -12,13 +12,13 @@ How it is found
     Lines that set requires_grad, or look as if they did, are held against the parameters that are trained.
 
 Wrong
-    model.bert.requires_grad = False
-    assert all(parameter.requires_grad for parameter in model.bert.parameters())
+    encoder.embeddings.requires_grad = False
+    assert all(parameter.requires_grad for parameter in encoder.embeddings.parameters())
 
 Right
-    for parameter in model.bert.parameters():
+    for parameter in encoder.embeddings.parameters():
         parameter.requires_grad = False
-    assert not any(parameter.requires_grad for parameter in model.bert.parameters())
+    assert not any(parameter.requires_grad for parameter in encoder.embeddings.parameters())
 
 Not to be confused with
     Layers frozen and later set free on purpose (freeze all, then the top ones again; gradual unfreezing). A teacher or

@@ -13,15 +13,13 @@ How it is found
     parameters get some. Frozen layers do not count, nor does what only lies above the layer whose output is used.
 
 Wrong
-    batch = next(iter(loader))
     with torch.no_grad():
         hidden = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-    F.cross_entropy(head(hidden[:, 0]), batch["labels"]).backward()
+    logits = head(hidden[:, 0])
 
 Right
-    batch = next(iter(loader))
     hidden = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-    F.cross_entropy(head(hidden[:, 0]), batch["labels"]).backward()
+    logits = head(hidden[:, 0])
 
 Not to be confused with
     encoder-frozen, where the encoder is frozen knowingly. A pooler that is not used. Frozen lower layers: gradients

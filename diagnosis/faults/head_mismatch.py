@@ -12,13 +12,11 @@ How it is found
     The width of the logits as the loss saw them, and the different labels of the training and validation sets.
 
 Wrong
-    head = nn.Linear(32, 2)
-    loss = F.cross_entropy(head(torch.randn(4, 32)), torch.tensor([0, 1, 2, 3]))
+    head = nn.Linear(32, 10)        # for labels of two classes
 
 Right
-    names = sorted({"bad", "good", "mixed", "other"})
+    names = sorted({label for _, label in rows})
     head = nn.Linear(32, len(names))
-    loss = F.cross_entropy(head(torch.randn(4, 32)), torch.tensor([0, 1, 2, 3]))
 
 Not to be confused with
     label-out-of-range: as many classes as outputs, but numbered from 1, or -1 among them. One output with a binary

@@ -17,11 +17,11 @@ Wrong
     def encode(rows):
         ids = {name: number for number, name in enumerate(dict.fromkeys(label for _, label in rows))}
         return [ids[label] for _, label in rows]
-    training_labels, validation_labels = encode(rows), encode(rows[::-1])
+    labels, validation_labels = encode(rows), encode(validation_rows)
 
 Right
     ids = {name: number for number, name in enumerate(sorted({label for _, label in rows}))}
-    training_labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, rows[::-1]))
+    labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, validation_rows))
 
 Not to be confused with
     labels-random, where the training labels themselves cannot be predicted. A class that is missing from one of the

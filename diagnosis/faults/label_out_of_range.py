@@ -15,15 +15,11 @@ How it is found
 
 Wrong
     ids = {"bad": 1, "good": 2}
-    batch = next(iter(loader))
-    names = ["good" if label else "bad" for label in batch["labels"].tolist()]
-    loss = F.cross_entropy(model(**batch).logits, torch.tensor([ids[name] for name in names]))
+    labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, validation_rows))
 
 Right
     ids = {"bad": 0, "good": 1}
-    batch = next(iter(loader))
-    names = ["good" if label else "bad" for label in batch["labels"].tolist()]
-    loss = F.cross_entropy(model(**batch).logits, torch.tensor([ids[name] for name in names]))
+    labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, validation_rows))
 
 Not to be confused with
     head-mismatch: there the labels are numbered rightly from 0, but there are more of them than outputs.

@@ -15,15 +15,13 @@ How it is found
 
 Wrong
     import random
-    texts = [text for text, label in rows if text]
-    labels = [label for text, label in rows]
-    random.shuffle(labels)
-    pairs = list(zip(texts, labels))
+    names = [label for _, label in rows]
+    random.shuffle(names)
+    rows = [(text, name) for (text, _), name in zip(rows, names)]
 
 Right
     import random
-    pairs = [(text, label) for text, label in rows if text]
-    random.shuffle(pairs)
+    random.shuffle(rows)
 
 Not to be confused with
     A rate of zero or a blocked gradient: then the controls do well and the script's model does not. Labels that

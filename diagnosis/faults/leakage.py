@@ -13,12 +13,12 @@ How it is found
     data that is full of copies. With a sample of the training rows, the shares are worked out from its size.
 
 Wrong
-    training, validation = rows, rows[:4]
+    validation_rows = rows[:100]
 
 Right
     from sklearn.model_selection import train_test_split
     different = sorted(set(rows))
-    training, validation = train_test_split(different, test_size=0.5, random_state=0)
+    rows, validation_rows = train_test_split(different, test_size=0.3, random_state=0)
 
 Not to be confused with
     The 2 to 5 % of equal short texts that an honest random split of real data has. Texts made equal by truncation.

@@ -15,7 +15,7 @@ How it is found
     fail with nothing learned, or the sweep of rates, where a rate five times lower learns and this one does not.
 
 Wrong
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)      # a rate for SGD
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()
@@ -134,7 +134,7 @@ def collapse(encoder):
     if encoder is None or encoder.feature_similarity_first is None or encoder.feature_similarity_last is None:
         return {}
     first, last = encoder.feature_similarity_first, encoder.feature_similarity_last
-    if last < ALIKE or 1 - last > 0.2 * (1 - first):
+    if not (last >= ALIKE and 1 - last <= 0.2 * (1 - first)):      # not a number: no vectors to compare
         return {}
     return {"feature_similarity_first": first, "feature_similarity_last": last}
 

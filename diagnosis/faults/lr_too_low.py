@@ -17,18 +17,14 @@ How it is found
     are second witnesses: this optimizer does not learn one batch that a plain one learns.
 
 Wrong
-    for parameter in encoder.parameters():
-        parameter.requires_grad = False
-    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-7)
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
 
 Right
-    for parameter in encoder.parameters():
-        parameter.requires_grad = False
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()

@@ -10,11 +10,9 @@ How it is found
     What reaches the encoder in each training batch: whether there is a mask, and how many positions are padding.
 
 Wrong
-    batch = tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
     logits = model(input_ids=batch["input_ids"]).logits
 
 Right
-    batch = tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
 Not to be confused with

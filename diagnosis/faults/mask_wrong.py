@@ -12,12 +12,10 @@ How it is found
     real tokens that it hides.
 
 Wrong
-    batch = next(iter(loader))
     mask = (batch["input_ids"] == tokenizer.pad_token_id).long()
     logits = model(input_ids=batch["input_ids"], attention_mask=mask).logits
 
 Right
-    batch = next(iter(loader))
     mask = (batch["input_ids"] != tokenizer.pad_token_id).long()
     logits = model(input_ids=batch["input_ids"], attention_mask=mask).logits
 

@@ -13,15 +13,17 @@ How it is found
 
 Wrong
     for batch in loader:
-        probabilities = torch.softmax(1000 * model(**batch).logits, dim=-1)
-        loss = -torch.log(probabilities)[rows, batch["labels"]].mean()      # log(0)
+        losses = F.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+        hard = losses > 2.0
+        loss = (losses * hard).sum() / hard.sum()       # 0 / 0 where no row is hard
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
 Right
     for batch in loader:
-        loss = F.cross_entropy(model(**batch).logits, batch["labels"])
+        losses = F.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+        loss = losses.mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

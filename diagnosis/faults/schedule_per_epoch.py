@@ -14,21 +14,21 @@ How it is found
     or is 0 throughout the first epoch; a warning where it merely stays high because there is no warm-up.
 
 Wrong
-    scheduler = get_linear_schedule_with_warmup(optimizer, 300, len(loader) * epochs)
+    steps = len(loader) * epochs
+    scheduler = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     for epoch in range(epochs):
         for batch in loader:
-            loss = loss_of(model, batch)
-            loss.backward()
+            loss_of(model, batch).backward()
             optimizer.step()
             optimizer.zero_grad()
         scheduler.step()
 
 Right
-    scheduler = get_linear_schedule_with_warmup(optimizer, 300, len(loader) * epochs)
+    steps = len(loader) * epochs
+    scheduler = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     for epoch in range(epochs):
         for batch in loader:
-            loss = loss_of(model, batch)
-            loss.backward()
+            loss_of(model, batch).backward()
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()

@@ -17,11 +17,11 @@ How it is found
 Wrong
     from transformers import BertTokenizer
     words = sorted(tokenizer.get_vocab())
-    other = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
-    logits = model(**other(texts, padding=True, return_tensors="pt")).logits
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
 
 Right
-    logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(encoder.name_or_path)
 
 Not to be confused with
     Embeddings that are a little larger than the vocabulary, rounded up to a multiple of 64 or 128; tokens added with

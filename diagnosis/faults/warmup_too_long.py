@@ -13,7 +13,7 @@ How it is found
     steps of the whole plan at the pace the script steps it. From half of the plan a warning, from nine tenths an error.
 
 Wrong
-    scheduler = get_linear_schedule_with_warmup(optimizer, 500, len(loader) * epochs)    # the run has 60 steps
+    scheduler = get_linear_schedule_with_warmup(optimizer, 500, len(loader) * epochs)    # the run has 128 steps
     for epoch in range(epochs):
         for batch in loader:
             loss_of(model, batch).backward()
