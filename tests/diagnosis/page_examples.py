@@ -26,7 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROWS = 256              # of the training set, where the example does not say otherwise
-MOST_SECONDS = 60       # for one run; the usual one takes half a second
+MOST_SECONDS = 60       # for one run; the usual one takes one
 
 # The folder "pretrained" beside the script holds a tokenizer and an encoder of 2 layers, 32 wide.
 START = """
