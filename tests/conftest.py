@@ -4,7 +4,10 @@ import csv
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,31 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # each test process and what it starts keeps to one core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
 
+STARTED = Path(__file__).with_name("started.py")
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
 WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate awful broken angry terrible",
          "Neutral": "price colour size release battery", "Irrelevant": "weather football dinner cousin holiday"}
+
+
+def pytest_configure(config):
+    """Start the server of started.py for all test processes; it imports nothing before it is first called."""
+    if hasattr(config, "workerinput") or not sys.platform.startswith("linux"):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="python-"))
+    command, calls = folder / "python", folder / "calls"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {STARTED} {calls} "$@"\n')
+    command.chmod(0o755)
+    code = f"exec(compile(open({str(STARTED)!r}).read(), '<started>', 'exec'))"     # no file of a script's on the stack
+    server = subprocess.Popen([sys.executable, "-c", code, "serve", calls, command], stdin=subprocess.PIPE,
+                              start_new_session=True)
+    os.environ["STARTED_PYTHON"] = str(command)
+    config.add_cleanup(lambda: (server.communicate(), shutil.rmtree(folder)))
+
+
+@pytest.fixture(scope="session")
+def python():
+    """The path of a Python that begins with the libraries imported, as started.py tells; elsewhere, of Python."""
+    return os.environ.get("STARTED_PYTHON", sys.executable)
 
 
 @pytest.fixture
