@@ -1,6 +1,7 @@
 """What the tests share: a real but tiny BERT on disk, and small tables of texts that it can learn."""
 
 import csv
+import gc
 import json
 import os
 import random
@@ -101,15 +102,30 @@ def posts_csv(tmp_path):
     return write_csv(tmp_path / "posts.csv", posts(200))
 
 
-@pytest.fixture
-def train(tiny_encoder, tmp_path, capsys):
-    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
+@pytest.fixture(scope="session")
+def training_script():
+    """BERT_main_aggressive; what it imports is set aside for good, since a run collects garbage after each epoch."""
     import BERT_main_aggressive
+    gc.freeze()
+    return BERT_main_aggressive
 
-    def run(**constants):
+
+@pytest.fixture
+def train(training_script, tiny_encoder, tmp_path, capsys, monkeypatch):
+    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors).
+
+    The pictures of the page are left empty but for train(pictures=True, ...): to draw them takes longer than all
+    else in an epoch of the tiny BERT.
+    """
+    from training.report import page
+
+    def run(pictures=False, **constants):
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
                      **constants}
-        status = BERT_main_aggressive.main([f"--{name}={value}" for name, value in constants.items()])
+        with monkeypatch.context() as patch:
+            if not pictures:
+                patch.setattr(page, "svg_uri", lambda figure: "data:,")
+            status = training_script.main([f"--{name}={value}" for name, value in constants.items()])
         return status, *capsys.readouterr()
 
     return run
