@@ -1,5 +1,6 @@
 """What the tests share: a real but tiny BERT on disk, and small tables of texts that it can learn."""
 
+import contextlib
 import csv
 import gc
 import json
@@ -22,6 +23,13 @@ STARTED = Path(__file__).with_name("started.py")
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
 WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate awful broken angry terrible",
          "Neutral": "price colour size release battery", "Irrelevant": "weather football dinner cousin holiday"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Give each process of -n neighbouring tests, which share what is made for a file, and let it help out at the end."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
 
 
 def pytest_configure(config):
@@ -110,21 +118,25 @@ def training_script():
     return BERT_main_aggressive
 
 
+@contextlib.contextmanager
+def without_pictures():
+    """A run's page is written with empty pictures: to draw them takes longer than all else in a tiny BERT's epoch."""
+    from training.report import page
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "svg_uri", lambda figure: "data:,")
+        yield
+
+
 @pytest.fixture
-def train(training_script, tiny_encoder, tmp_path, capsys, monkeypatch):
+def train(training_script, tiny_encoder, tmp_path, capsys):
     """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors).
 
-    The pictures of the page are left empty but for train(pictures=True, ...): to draw them takes longer than all
-    else in an epoch of the tiny BERT.
+    Its page has pictures with train(pictures=True, ...) only.
     """
-    from training.report import page
-
     def run(pictures=False, **constants):
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
                      **constants}
-        with monkeypatch.context() as patch:
-            if not pictures:
-                patch.setattr(page, "svg_uri", lambda figure: "data:,")
+        with contextlib.nullcontext() if pictures else without_pictures():
             status = training_script.main([f"--{name}={value}" for name, value in constants.items()])
         return status, *capsys.readouterr()
 
