@@ -18,8 +18,8 @@ def test_a_fork_ends_and_prints_as_a_new_process_does(python, tmp_path, code):
     (tmp_path / "script.py").write_text(code)
     for command in (python, sys.executable):
         for call in (["-c", code], ["script.py"]):
-            done = subprocess.run([command, *call, "--lr=1"], cwd=tmp_path, input="typed", capture_output=True, text=True,
-                                  env=os.environ | {"OWN": "7"}, timeout=60)
+            done = subprocess.run([command, *call, "--lr=1"], cwd=tmp_path, input="typed", capture_output=True,
+                                  text=True, env=os.environ | {"OWN": "7"}, timeout=60)
             last = done.stderr.splitlines()[-1:]        # a traceback has a line of started.py more
             seen.append((done.returncode, done.stdout, last, [path.read_text() for path in tmp_path.glob("kept")]))
     assert seen[:2] == seen[2:]

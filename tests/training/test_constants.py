@@ -1,7 +1,6 @@
 """Constants at the top of a script are read from its source and overridden by their own names."""
 
 import subprocess
-import sys
 
 import pytest
 from conftest import ROOT
