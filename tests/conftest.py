@@ -27,7 +27,7 @@ WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate a
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Give each process of -n neighbouring tests, which share what is made for a file, and let it help out at the end."""
+    """Give each process of -n neighbouring tests, which share what a file makes; idle ones take from others."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
 

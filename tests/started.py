@@ -4,15 +4,16 @@ The fixture `python` (conftest.py) is the path of a command that takes `script.p
 Python itself does, and is some seconds sooner at the script's first line: this file, which hands its descriptors,
 working directory, environment and arguments to a server, started once for all tests, that has imported the libraries
 and forks for each call. The fork is a process of its own in a session of its own, with its own memory, modules of the
-project read anew, `__main__`, arguments, folder, environment, output and end. The command passes signals on to it, takes
-it along when it is killed, and ends as it ends. `sys.executable` is this command again, so that what the script starts
-by it is forked too.
+project read anew, `__main__`, arguments, folder, environment, output and end. The command passes signals on to it,
+takes it along when it is killed, and ends as it ends. `sys.executable` is this command again, so that what the script
+starts by it is forked too.
 
 It cannot stand in for a process where the promise is about what comes before a script's first line: whether and how
-fast the libraries can be imported, and what Python or a library reads at its start, such as PYTHONUTF8, OMP_NUM_THREADS,
-HF_HUB_OFFLINE, HF_ENDPOINT or TQDM_DISABLE; nor what watches for the import of a library, as the doctor does to see
-tokenizers and checkpoints of transformers. Nor where it is about the process table: the command's id is not the
-fork's, /proc/<id>/environ shows the server's variables, and memory begins with all libraries. Linux only.
+fast the libraries can be imported, and what Python or a library reads at its start, such as PYTHONUTF8,
+OMP_NUM_THREADS, HF_HUB_OFFLINE, HF_ENDPOINT or TQDM_DISABLE; nor what watches for the import of a library, as the
+doctor does to see tokenizers and checkpoints of transformers. Nor where it is about the process table: the command's
+id is not the fork's, /proc/<id>/environ shows the server's variables, and memory begins with all libraries. Linux
+only.
 """
 
 import json
