@@ -46,7 +46,7 @@ from training.run.folder import Place, choose_run_folder, make_folder
 from training.run.interruption import Interrupted, Interruption, command_to_resume
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
                                        make_optimizer, make_schedule)
-from training.run.results import epoch_figures, write_results
+from training.run.results import epoch_figures, write_page, write_results
 from training.run.state import Progress, resume, rows_sha256, save_state
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, require
 from training.run.team import (ALONE, add_up, all_agree, gathered, join_team, leave_team, share_statistics,
@@ -354,6 +354,8 @@ def train_epochs(data, learner, place, progress):
         except Interrupted:
             make_folder(place)
             save_state(learner, place, progress)
+            if place.writes and progress.history:
+                write_page(data, place, progress)
         return interruption.signal if not progress.finished else None
 
 
@@ -382,12 +384,12 @@ def finish_epoch(data, learner, place, progress, seen, validated):
             learner.model.save_pretrained(place.folder / "best")
     if settings.ENSEMBLE:
         keep_for_ensemble(learner, place, progress, probabilities)
-    if place.writes:
-        write_results(data, place, progress)
     stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
     if stopped:
         screen.say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
     progress.finished = stopped or progress.epoch == settings.NUM_EPOCHS
+    if place.writes:
+        write_results(data, place, progress)
     progress.epoch, progress.tally = progress.epoch + 1, None
     save_state(learner, place, progress)
 

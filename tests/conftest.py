@@ -1,6 +1,5 @@
 """What the tests share: a real but tiny BERT on disk, and small tables of texts that it can learn."""
 
-import contextlib
 import csv
 import gc
 import json
@@ -118,26 +117,13 @@ def training_script():
     return BERT_main_aggressive
 
 
-@contextlib.contextmanager
-def without_pictures():
-    """A run's page is written with empty pictures: to draw them takes longer than all else in a tiny BERT's epoch."""
-    from training.report import page
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "svg_uri", lambda figure: "data:,")
-        yield
-
-
 @pytest.fixture
 def train(training_script, tiny_encoder, tmp_path, capsys):
-    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors).
-
-    Its page has pictures with train(pictures=True, ...) only.
-    """
-    def run(pictures=False, **constants):
+    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
+    def run(**constants):
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
                      **constants}
-        with contextlib.nullcontext() if pictures else without_pictures():
-            status = training_script.main([f"--{name}={value}" for name, value in constants.items()])
+        status = training_script.main([f"--{name}={value}" for name, value in constants.items()])
         return status, *capsys.readouterr()
 
     return run

@@ -23,7 +23,7 @@ from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-from conftest import ROOT, posts, without_pictures, write_csv
+from conftest import ROOT, posts, write_csv
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -289,8 +289,7 @@ def test_every_file_is_trained_on_with_its_account_on_the_screen_or_ends_in_one_
     import BERT_main_aggressive as script
     path = written(folder, *file[-2:])
     screen, errors = io.StringIO(), io.StringIO()
-    with tempfile.TemporaryDirectory() as results, redirect_stdout(screen), redirect_stderr(errors), \
-            without_pictures():
+    with tempfile.TemporaryDirectory() as results, redirect_stdout(screen), redirect_stderr(errors):
         status = script.main([f"--TRAIN_PATH={path}", f"--MODEL_NAME={tiny_encoder}", f"--OUTPUT_DIR={results}/run",
                               "--NUM_EPOCHS=1", "--BATCH_SIZE=8", "--MAX_LENGTH=16", f"--CLASS_WEIGHTS={weights}"])
     event(f"status {status}")
