@@ -19,9 +19,10 @@ import torch  # noqa: E402
 
 from diagnosis.experiments import replay  # noqa: E402
 from diagnosis.experiments.controls import Live, run_controls  # noqa: E402
-from diagnosis.observe import assemble, inputs, patches  # noqa: E402
+from diagnosis.observe import assemble, inputs, patches, untouched  # noqa: E402
 from diagnosis.observe.observer import Observer  # noqa: E402
 from diagnosis.observe.plan import planned_rates  # noqa: E402
+from diagnosis.observe.untouched.old_files import OldFiles  # noqa: E402
 from diagnosis.record import record as records  # noqa: E402
 
 CONTROL_SECONDS = 25    # for the controls
@@ -36,7 +37,12 @@ def main(path, script, arguments):
         write(record, path)
 
     record = records.Record(target=str(script), arguments=list(arguments))
-    observer = Observer(record, script, replay.make, write_record, conclude)
+    for own in (path, f"{path}.part"):
+        if os.path.exists(own):         # of an examination before this one: an old file that may be written
+            os.remove(own)
+    old_files = OldFiles(f"{path}.instead")
+    untouched.install(old_files)
+    observer = Observer(record, script, old_files, replay.make, write_record, conclude)
     patches.install(observer)
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(os.path.realpath(script))

@@ -1,6 +1,8 @@
 """Watches a script train, and turns what it saw into the record. In the order in which the data flow:
 
 patches/            stand in for what the script calls in torch and transformers, and tell the observer
+untouched/          files older than the examination stay as they are, whatever the script writes
+late.py             when a library is imported that the script may do without
 guard.py            keeps errors of observing away from the script
 observer.py         holds the owners below; events that concern several of them; the stop
 

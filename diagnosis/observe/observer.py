@@ -36,17 +36,19 @@ class Observer:
 
     record      the Record to fill
     script      the script's path
+    old_files   OldFiles, installed before
     keep        keep(Pass, tensor that backward runs on): the batch in a form that can be run again later, or None
     write       write(record): the record as far as it goes, now and then
     conclude    conclude(observer): what is to be done at the stop; the process ends after it
     """
 
-    def __init__(self, record, script, keep, write, conclude):
+    def __init__(self, record, script, old_files, keep, write, conclude):
         self.record, self.script = record, script
         self.keep, self.write, self.conclude = keep, write, conclude
         self.began = self.written_at = time.monotonic()
         guard = self.guard = Guard(record.observer_errors)
-        self.files = Files(guard, record, script, self.finish)
+        self.files = Files(guard, old_files, script, self.finish)
+        self.files.stop_what_gets_past()
         self.stopping = Stopping(record, self.files, self.finish)
         self.loaders = Loaders(guard, self.stopping)
         self.tokenizers, self.checkpoints, self.freezes = TokenizerCalls(guard), Checkpoints(guard), Freezes(guard)
@@ -166,6 +168,7 @@ class Observer:
             os._exit(0)
         self.guard.quiet = True
         self.record.ended = "enough seen" if self.stopping.at_next_pass else ended
+        self.record.kept_files = [source.shown(path) for path in self.files.old_files.kept]
         self.guard.attempt(self.passes.close)
         try:
             self.conclude(self)

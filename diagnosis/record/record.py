@@ -292,6 +292,7 @@ class Record:
     rate_sites: list[Site] = field(default_factory=list)    # lines that set a group's rate by hand; without a schedule
     plan: Plan = field(default_factory=Plan)
     controls: list[Control] = field(default_factory=list)
+    kept_files: list[str] = field(default_factory=list)     # older than the examination, which the script meant to change
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing
 
     def control(self, name):

@@ -57,6 +57,8 @@ def not_examined(record, findings, time_limit):
         return f"the script left by sys.exit({record.crash.message.strip()}) before its first training step"
     if record.ended == "crashed":
         return f"the script crashed before its first training step: {crash_with_place(record.crash)}"
+    if record.ended.startswith("would write over"):
+        return f"the script was ended where it {record.ended}, before its first training step"
     if record.ended == "asked for input":
         return "the script asks for input before its first training step; give it by arguments or a file instead"
     if record.ended == "time limit":

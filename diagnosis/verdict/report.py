@@ -36,7 +36,7 @@ def screen(record, judgement, report_dir):
         blocks += [tables.plain(table, width) for table in tables.checked(judgement)]
         shown = [tables.controls(record, judgement, SHOWN_FIGURES), *tables.figures(record)]
         blocks += [tables.plain(for_the_screen(table, width), width) for table in shown if table.rows]
-    blocks.append(whereabouts(judgement, report_dir))
+    blocks.append(whereabouts(record, judgement, report_dir))
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
 
 
@@ -81,10 +81,12 @@ def for_the_screen(table, width):
     return tables.Listing(table.title, table.columns, rows[:4 * SHOWN_EXAMPLES], table.notes)
 
 
-def whereabouts(judgement, report_dir):
+def whereabouts(record, judgement, report_dir):
     pictures_too = "" if judgement.reason else "  (with two pictures)"
     lines = [f"{'report':<9} {Path(report_dir) / 'report.md'}{pictures_too}",
              f"{'output':<9} {Path(report_dir) / 'script.log'}  (what the script printed)"]
+    if record.kept_files:
+        lines.append(f"{'kept':<9} {readable(record.kept_files)}  (as before, whatever the script did there)")
     if judgement.findings:
         lines.append(f"{'more':<9} python diagnose_bert.py --explain {judgement.findings[0].name}")
     return lines

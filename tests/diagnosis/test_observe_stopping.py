@@ -12,6 +12,7 @@ from diagnosis.observe.guard import Guard
 from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, FEWEST_STEPS, FORWARD_SECONDS, FORWARD_STEPS,
                                       STEPPING_SECONDS, STEPS, is_close)
 from diagnosis.observe.stopping import Stopping
+from diagnosis.observe.untouched.old_files import OldFiles
 from diagnosis.record.record import Record, Step
 
 
@@ -107,18 +108,7 @@ def test_the_first_steps_and_every_eighth_are_measured_closely():
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return Files(Guard([]), Record(), tmp_path / "train.py", end)
-
-
-def test_an_earlier_runs_checkpoint_is_kept_once_enough_steps_were_seen(files, tmp_path):
-    old = tmp_path / "best.pt"
-    old.write_text("earlier")
-    os.utime(old, (files.started - 60, files.started - 60))
-    files.checkpoint_written(str(old))
-    files.record.steps += [Step(index) for index in range(FEWEST_STEPS)]
-    files.checkpoint_written(str(tmp_path / "new.pt"))
-    with pytest.raises(Ended):
-        files.checkpoint_written(str(old))
+    return Files(Guard([]), OldFiles(tmp_path / "instead"), tmp_path / "train.py", end)
 
 
 def test_a_run_that_is_cut_short_writes_no_file_beside_the_script_and_reads_what_it_likes(files, tmp_path):

@@ -6,12 +6,10 @@ forward.py          modules, losses, backward calls
 optimization.py     optimizers, clipping, gradient scalers, schedules
 data.py             loaders, tokenizers
 weights.py          freezing, checkpoints loaded
-files.py            checkpoints about to be written
-late.py             when a library is imported that the script may do without
 """
 
-from diagnosis.observe.patches import data, files, forward, optimization, weights
-from diagnosis.observe.patches.late import when_imported
+from diagnosis.observe.late import when_imported
+from diagnosis.observe.patches import data, forward, optimization, weights
 
 
 def install(observer):
@@ -24,13 +22,6 @@ def install(observer):
     optimization.watch_schedules(observer)
     data.watch_loaders(observer)
     weights.watch_freezing(observer)
-    files.watch_saving(observer)
     weights.watch_state_dicts(observer)
     when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
-    when_imported("transformers.modeling_utils", lambda module: watch_models(observer, module))
-    when_imported("safetensors.torch", lambda module: files.watch_safetensors(observer, module))
-
-
-def watch_models(observer, module):
-    weights.watch_checkpoints(observer, module)
-    files.watch_saving_of_models(observer, module)
+    when_imported("transformers.modeling_utils", lambda module: weights.watch_checkpoints(observer, module))

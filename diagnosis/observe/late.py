@@ -30,11 +30,13 @@ class LateFinder(importlib.abc.MetaPathFinder):
             self.finding = False
         if spec is None or spec.loader is None:
             return None
-        sys.meta_path.remove(self)
         execute = spec.loader.exec_module
 
         def exec_module(module):
             execute(module)
+            if self not in sys.meta_path:
+                return
+            sys.meta_path.remove(self)      # not sooner: many ask for a spec only to see whether a library is there
             try:
                 self.look(module)
             except Exception:
