@@ -97,6 +97,12 @@ class Observer:
     def backward_failed(self):
         self.gradients.depth = max(0, self.gradients.depth - 1)
 
+    @quietly
+    def recomputed_without_gradient(self):
+        now = self.passes.open
+        if self.record.recomputed_site is None and now is not None and now.batch.gradient_enabled:
+            self.record.recomputed_site = source.site()
+
     # optimizer steps
 
     @quietly

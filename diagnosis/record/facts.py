@@ -10,12 +10,13 @@ import warnings
 import torch
 from torch import nn
 
+from diagnosis.record import structure
 from diagnosis.record.arithmetic import share
 from diagnosis.record.record import Encoder, Group, Module, Parameter
 
 HORIZON = 20_000            # schedule steps that are worked out at most
 UNKNOWN_HORIZON = 1_000     # where nobody knows how long the run is
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|albert_layers)\.(\d+)\.")
+LAYER = re.compile(r"(?:^|\.)(?:\w*layers?|h|\w*blocks?)\.(\d+)\.")
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softmax,
                nn.LogSoftmax, nn.Hardtanh, nn.Softplus)
@@ -28,15 +29,14 @@ def transformers_model():
 
 
 def find_encoder(model):
-    """The bare pre-trained model inside any module (BertModel, ...); None where there is none."""
+    """The bare pre-trained model inside any module (BertModel, ...), known by its class or else by its structure; None
+    where there is none."""
     kind = transformers_model()
-    if kind is None:
-        return None
-    for module in model.modules():
+    for module in model.modules() if kind is not None else ():
         if isinstance(module, kind):
             base = module.base_model
             return base if isinstance(base, nn.Module) else module
-    return None
+    return structure.find(model)
 
 
 def names_in(model, encoder):
@@ -52,7 +52,7 @@ def part_of(name_in_encoder):
     layer = LAYER.search(name_in_encoder + ".")
     if layer:
         return f"layer {layer[1]}"
-    if re.match(r"(?:encoder\.|model\.)?(?:\w*embed\w*|wte|wpe)", name_in_encoder):
+    if re.match(r"(?:encoder\.|model\.)?(?:\w*emb(?:ed\w*|s)?\b|wte|wpe)", name_in_encoder):
         return "embeddings"
     return "pooler" if "pooler" in name_in_encoder else "encoder"
 
@@ -120,11 +120,12 @@ def describe_encoder(encoder):
     def read(*names):
         return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), None)
 
+    layers, embedding = structure.row_of_layers(encoder), structure.token_embedding(encoder)
     described = Encoder(
         kind=type(encoder).__name__, name=str(getattr(config, "_name_or_path", "") or ""),
-        layers=int(read("num_hidden_layers", "n_layers", "n_layer") or 0),
-        hidden_size=int(read("hidden_size", "dim", "n_embd", "d_model") or 0),
-        vocabulary_size=read("vocab_size"), pad_id=read("pad_token_id"),
+        layers=int(read("num_hidden_layers", "n_layers", "n_layer") or (len(layers) if layers is not None else 0)),
+        hidden_size=int(read("hidden_size", "dim", "n_embd", "d_model") or getattr(embedding, "embedding_dim", 0)),
+        vocabulary_size=read("vocab_size") or getattr(embedding, "num_embeddings", None), pad_id=read("pad_token_id"),
         max_positions=read("max_position_embeddings", "n_positions"),
         initializer_range=read("initializer_range", "init_std"),
         encoder_tensors=sum(1 for _ in encoder.parameters()))

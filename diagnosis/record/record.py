@@ -224,10 +224,10 @@ class Schedule:
     call_site: Site | None = None       # of the script's step() call, seen, or else read in its source
     call_seen: bool = False             # the call was observed (False: only read in the source)
     call_in_batch_loop: bool | None = None      # from the source: the call stands inside the loop over batches
-    interval: str | None = None         # 'step' or 'epoch': when the library that runs the loop was told to step it
     factors: list[float] = field(default_factory=list)  # rate over base rate at schedule steps 0, 1, 2, ... as made;
                                         # up to the end of the plan or 20,000 steps; empty where it depends on a metric
     base_rates: list[float] = field(default_factory=list)
+    interval: str | None = None         # 'step' or 'epoch': when the library that runs the loop was told to step it
 
 
 @dataclass
@@ -292,6 +292,7 @@ class Record:
     schedules: list[Schedule] = field(default_factory=list)
     rate_sites: list[Site] = field(default_factory=list)    # lines that set a group's rate by hand; without a schedule
     plan: Plan = field(default_factory=Plan)
+    recomputed_site: Site | None = None     # reentrant checkpointing of something none of whose inputs needs a gradient
     library: str = ""                   # that runs the loop: 'transformers', 'lightning', 'ignite'; '' for the script's own
     controls: list[Control] = field(default_factory=list)
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing
