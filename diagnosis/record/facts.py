@@ -21,6 +21,8 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropou
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softmax,
                nn.LogSoftmax, nn.Hardtanh, nn.Softplus)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
+STEPS_BY_RATE = ("torch", "transformers", "accelerate", "bitsandbytes", "pytorch_lightning", "lightning", "ignite")
+SCHEDULE_NUMBERS = ("t_total", "warmup", "warmup_steps", "num_warmup_steps", "num_training_steps", "total_steps", "T_max")
 
 
 def transformers_model():
@@ -88,7 +90,7 @@ def describe_parameter(tensor, name, name_in_encoder, group):
 
 
 def describe_group(optimizer, group, named):
-    momentum = group.get("momentum")
+    momentum, epsilon = group.get("momentum"), group.get("eps", group.get("e"))     # e: in BertAdam
     return Group(
         optimizer=type(optimizer).__name__, rate=float(group["lr"]) if "lr" in group else math.nan,
         initial_rate=float(group.get("initial_lr", group.get("lr", math.nan))),
@@ -96,7 +98,14 @@ def describe_group(optimizer, group, named):
         elements=sum(tensor.numel() for tensor in group["params"]),
         foreign_elements=sum(tensor.numel() for tensor in group["params"] if id(tensor) not in named),
         maximize=bool(group.get("maximize", False)), momentum=float(momentum) if momentum is not None else None,
-        epsilon=float(group["eps"]) if isinstance(group.get("eps"), (int, float)) else None)
+        epsilon=float(epsilon) if isinstance(epsilon, (int, float)) else None,
+        decoupled=group.get("decoupled_weight_decay"), own_code=has_own_code(optimizer),
+        own_schedule={name: value for name in SCHEDULE_NUMBERS if isinstance(value := group.get(name), (int, float))})
+
+
+def has_own_code(optimizer):
+    """Its step is the script's own, or of a library that is not known to take group["lr"] as it stands."""
+    return getattr(type(optimizer).step, "__module__", "").partition(".")[0] not in STEPS_BY_RATE
 
 
 def describe_modules(model, encoder):

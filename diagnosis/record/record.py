@@ -61,6 +61,9 @@ class Group:
     momentum: float | None = None
     epsilon: float | None = None        # Adam's eps
     made: Site | None = None    # where the optimizer was made
+    decoupled: bool | None = None       # its decay is apart from the gradient, as the optimizer itself says
+    own_code: bool = False      # its step is no known library's: what that makes of rate and decay is not known
+    own_schedule: dict = field(default_factory=dict)    # its numbers that look like a schedule's: warmup, t_total ...
 
 
 @dataclass
