@@ -1,8 +1,8 @@
 """training steps run in eval() mode
 
 What it is
-    model.train() was never called (from_pretrained hands out a model in eval mode), or model.eval() before a
-    validation was not taken back.
+    model.train() was never called (from_pretrained hands out a model in eval mode, and Lightning since 2.2 leaves it
+    there), or model.eval() before a validation was not taken back.
 
 How it shows
     Dropout is off, so the model overfits sooner; a BatchNorm uses the statistics it has and never learns its own, so
@@ -66,5 +66,12 @@ def check(record):
         "BatchNorm does not learn the statistics that validation relies on, and dropout is off." if norms else
         "Dropout is off, so the model learns its training rows by heart sooner." if dropouts else
         "There is neither dropout nor BatchNorm here, so little changes.",
-        "Call model.train() at the beginning of every epoch, after the validation of the one before.",
-        stopped[0].site)
+        mend(record, stopped), stopped[0].site)
+
+
+def mend(record, stopped):
+    """Lightning puts nothing into training mode by itself: what was handed over in eval mode stays in it."""
+    if record.library == "lightning" and any(batch.head_training for batch in stopped):
+        return ("Call .train() on the encoder where the LightningModule loads it: from_pretrained hands it out in eval mode, "
+                "and Lightning (since 2.2) leaves every module in the mode in which it finds it.")
+    return "Call model.train() at the beginning of every epoch, after the validation of the one before."

@@ -10,7 +10,9 @@ How it shows
 
 How it is found
     The gradients of the encoder's layers at the measured steps: none or exactly zero at every step, while other
-    parameters get some. Frozen layers do not count, nor does what only lies above the layer whose output is used.
+    parameters get some. Frozen layers do not count, nor does what only lies above the layer whose output is used. Where
+    no encoder is known: parameters that are trainable, in the optimizer and have no gradient at every step, if they are
+    most of the weights. Also the inputs of reentrant checkpointing, which passes no gradient on where none needs one.
 
 Wrong
     with torch.no_grad():
@@ -35,6 +37,7 @@ GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ("dead-head", "dropout-extreme", "loss-detached", "gradients-cleared", "non-finite", "fp16-overflow")
 
+MOST = 0.5      # of the weights in the optimizer
 ENOUGH = 2      # steps at which gradients were measured
 
 
@@ -43,14 +46,16 @@ def check(record):
     for parameter in record.parameters:
         if parameter.part.startswith("layer ") and parameter.trainable:
             layers.setdefault(parameter.part, []).append(parameter)
-    if not layers:
-        return NotMeasured("the encoder has no trainable layer, or none was seen")
     others = [parameter for parameter in record.parameters if parameter.trainable and parameter.gradient_norms]
     steps = max((len(parameter.gradient_norms) for parameter in others), default=0)
-    if steps < min(ENOUGH, max(1, record.optimizer_steps)):
+    if not layers and record.encoder is not None:
+        return NotMeasured("the encoder has no trainable layer, or none was seen")
+    if not record.parameters or steps < min(ENOUGH, max(1, record.optimizer_steps)):
         return NotMeasured("gradients were measured at too few steps")
     if not any(_gets_gradient(parameter) for parameter in others):
         return None             # nothing gets a gradient: the loss is at fault, not the way to the encoder
+    if not layers:
+        return _most_of_the_weights(record, others, steps)
     order = sorted(layers, key=lambda part: int(re.search(r"\d+", part)[0]))
     reached = [part for part in order if any(_gets_gradient(parameter) for parameter in layers[part])]
     blocked = [part for part in order if part not in reached]
@@ -72,10 +77,35 @@ def check(record):
         f"{len(blocked)} of {len(order)} trainable encoder layers get no gradient"
         + (": the encoder runs under no_grad" if under else ""), evidence,
         "These layers are meant to be trained and stay as they are; only what lies above the cut is learned.",
-        "Take the no_grad (or inference_mode) off the encoder's forward in training." if under else
-        "Look between the encoder's output and the loss for detach(), .data, numpy() or torch.tensor(...) and take it "
-        "out.",
-        next((batch.site for batch in record.batches_of("training") if batch.site), record.backward_site))
+        *_way_out(record, under))
+
+
+def _most_of_the_weights(record, others, steps):
+    """Where no encoder is known: trainable, in the optimizer, and not reached at any step."""
+    held = [parameter for parameter in others if parameter.group is not None]
+    without = [parameter for parameter in held if all(norm is None for norm in parameter.gradient_norms)]
+    size = sum(parameter.elements for parameter in without)
+    if not without or size < MOST * sum(parameter.elements for parameter in held):
+        return None
+    return Finding(
+        "error", f"{len(without)} of {len(held)} tensors that the optimizer holds get no gradient",
+        {"steps_measured": steps, "tensors_without_gradient": len(without), "tensors_in_optimizer": len(held),
+         "weights_without_gradient": size, "names": [without[0].name, without[-1].name]},
+        "These weights are meant to be trained and stay as they are; only what lies above the cut is learned.",
+        *_way_out(record, under=False))
+
+
+def _way_out(record, under):
+    """(help, place) of a cut; under: the encoder runs under no_grad."""
+    place = next((batch.site for batch in record.batches_of("training") if batch.site), record.backward_site)
+    if under:
+        return "Take the no_grad (or inference_mode) off the encoder's forward in training.", place
+    if record.recomputed_site is not None:
+        return ("Give checkpoint(...) use_reentrant=False: reentrant checkpointing passes no gradient on where none of its "
+                "inputs needs one, as behind frozen embeddings (torch warns \"None of the inputs have "
+                "requires_grad=True\").", record.recomputed_site)
+    return ("Look between the encoder's output and the loss for detach(), .data, numpy() or torch.tensor(...) and take it "
+            "out.", place)
 
 
 def _gets_gradient(parameter):

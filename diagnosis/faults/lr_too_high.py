@@ -29,7 +29,8 @@ Right
         optimizer.zero_grad()
 
 Not to be confused with
-    1e-3 to 1e-2 for a head on a frozen encoder, or for plain SGD, both healthy; 1e-4 on BERT-base with a falling
+    1e-3 to 1e-2 for a head on a frozen encoder (or one that no gradient reaches: gradient-blocked), for adapters (LoRA)
+    or for plain SGD, all healthy; 1e-4 on BERT-base with a falling
     loss; gradient norms of 5 to 20 in the first hundred steps; a loss that is maximised (loss-sign).
 """
 
@@ -81,7 +82,7 @@ def highest(record, groups):
     large = record.encoder is not None and record.encoder.hidden_size >= 1024
     for index, group in sorted(groups, key=lambda pair: -course.peak_rate(record, pair[0])):
         peak, scale_free = course.peak_rate(record, index), course.is_scale_free(group)
-        in_encoder = course.holds_encoder(record, index)
+        in_encoder = course.moves_encoder(record, index)
         if scale_free and peak >= ((SUSPICIOUS_LARGE if large else SUSPICIOUS) if in_encoder else HEAD):
             return index, "rate"
         if not scale_free and (relative_step(record) or 0) >= LONG_STEP:
@@ -141,7 +142,7 @@ def collapse(encoder):
 
 def fails_as_known(record, index, how, rate):
     """Enough steps at a rate at which encoders are known not to converge, and nothing was learned."""
-    if how != "rate" or rate < FAILS or not course.holds_encoder(record, index):
+    if how != "rate" or rate < FAILS or not course.moves_encoder(record, index):
         return False
     witnessed = course.fails(record, "own-optimizer") and course.holds(record, "model-overfits")
     return len(course.after_backward(record)) >= ENOUGH and (pretrained(record) or witnessed)
@@ -177,7 +178,7 @@ def sweep(record):
 
 def finding(record, index, found, level):
     group, rates = record.groups[index], course.rates_seen(record, index)
-    inside = course.holds_encoder(record, index)
+    inside = course.moves_encoder(record, index)
     evidence = {"lr": rounded(max(rates, default=group.rate)), "optimizer": group.optimizer,
                 "step_over_weights": rounded(relative_step(record)),
                 **{name: rounded(value) for name, value in found.items()}}

@@ -10,7 +10,8 @@ How it shows
 
 How it is found
     The rate of every group at each optimizer step seen, and the share of weights that a step leaves bitwise as they
-    were although their gradient is not 0.
+    were although their gradient is not 0. An optimizer of the script's own (BertAdam) may follow a schedule that no rate
+    shows: there the weights' change alone is believed.
 
 Wrong
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
@@ -43,6 +44,7 @@ CAUSED_BY = ("schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "hal
 ZERO = 1e-10        # Adam's steps of this length round to nothing in any fp32 weight above 2e-3
 TINY = 1e-7         # below this rate Adam's updates may round to nothing; above it something else makes them small
 UNCHANGED = 0.98    # share of weights that a step leaves as they are
+ENOUGH = 3          # steps whose change was measured
 EPOCH = 8           # steps: fewer zeros at the start of the first epoch may be a warm-up's
 
 
@@ -59,10 +61,15 @@ def check(record):
         if len(steps) < few:
             return NotMeasured("only the first step of a schedule was seen")
         return everything(record, steps, "the learning rate is 0 at every step seen")
+    if stands_still(record):
+        return everything(record, steps, "no step seen changes any weight, whatever the rate that the optimizer shows")
     if rounds_away(record, steps, highest):
         return everything(record, steps, "the learning rate is so small that updates round to nothing")
     if zero and len(steps) >= few:
         return some(record, zero)
+    own = course.sets_its_own_rate(record)
+    if own is not None and not course.measured_lengths(record):
+        return NotMeasured(f"{own.optimizer} is code of the script's own, and what its steps change was not measured")
     return first_epoch(record, steps)
 
 
@@ -82,6 +89,12 @@ def rounds_away(record, steps, highest):
     return len(shares) >= 3 and median(shares) >= UNCHANGED and small and full and not clipped
 
 
+def stands_still(record):
+    """An optimizer of the script's own shows a rate and changes nothing: its own schedule multiplies it by 0."""
+    lengths = course.measured_lengths(record)
+    return course.sets_its_own_rate(record) is not None and len(lengths) >= ENOUGH and max(lengths) == 0
+
+
 def everything(record, steps, title):
     schedule = record.schedules[0] if record.schedules else None
     base = max((group.initial_rate for _, group in course.trained_groups(record)), default=0.0)
@@ -93,10 +106,13 @@ def everything(record, steps, title):
         "scheduler_steps_seen": schedule.calls if schedule else None,
         "schedule": course.own_line(schedule) if schedule else None,
     }
-    asked = base > ZERO and schedule is not None
+    asked, own = base > ZERO and schedule is not None, course.sets_its_own_rate(record)
     where = (schedule.call_site or schedule.made) if asked else record.groups[0].made
     if asked and not schedule.calls:
         fix = "call scheduler.step() after each optimizer.step(), or leave the schedule out"
+    elif own is not None and own.own_schedule:
+        evidence |= own.own_schedule
+        fix = f"give {own.optimizer}'s own schedule the number of optimizer steps of the whole run"
     elif asked:
         fix = "look at the schedule: at each step seen it multiplies the rate by 0"
     else:

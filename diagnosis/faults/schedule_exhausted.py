@@ -11,7 +11,8 @@ How it shows
 How it is found
     The schedule's factor over the whole plan, at the pace (schedule steps per optimizer step) that was measured: where
     it falls below a thousandth of its peak before 70 % of the plan and stays there, or where a cosine turns round.
-    Also the rates seen, and OneCycleLR's refusal to go on. An error where about half of the run or more is lost.
+    Also the rates seen, the weights' change by each step of an optimizer with a schedule inside (BertAdam), and
+    OneCycleLR's refusal to go on. An error where about half of the run or more is lost.
 
 Wrong
     scheduler = get_linear_schedule_with_warmup(optimizer, 0, len(loader))      # one epoch's steps
@@ -50,6 +51,7 @@ NEARLY_ZERO = 1e-3      # of the peak: nothing is learned any more
 EARLY = 0.7             # of the plan: a schedule that ends later is a little off, no more
 HALF = 0.55             # of the plan: twice as many calls as meant end at one half, give or take a step
 SEEN_FALLEN = 0.02      # of the highest rate seen, where the plan is not known: gone within the steps seen
+ENOUGH, STILL = 8, 4    # steps measured, and those at their end that change nothing
 CYCLIC = ("CyclicLR", "CosineAnnealingWarmRestarts")
 
 
@@ -58,6 +60,9 @@ def check(record):
     if refused:
         return refusal(record)
     if not record.schedules:
+        own = course.sets_its_own_rate(record)
+        if own is not None:
+            return stalled(record, own)
         return fallen(record, None) if record.steps or record.groups else NotMeasured("no optimizer was seen")
     unknown = None
     for schedule in record.schedules:
@@ -144,6 +149,28 @@ def fallen(record, schedule):
                    "step this schedule once per epoch, or make it for all optimizer steps of the run" if schedule else
                    "lower the rate once per epoch, or so much less at a time that it lasts for all optimizer steps",
                    schedule.call_site or schedule.made if schedule else (record.rate_sites or [record.step_site])[0])
+
+
+def stalled(record, group):
+    """An optimizer of the script's own, which may lower its rate out of sight: do its steps still change the weights?"""
+    lengths, updates = course.measured_lengths(record), course.planned_updates(record)
+    if len(lengths) < ENOUGH:
+        return NotMeasured(f"{group.optimizer} is code of the script's own, and too few of its steps were measured")
+    moving = [place for place, length in enumerate(lengths) if length > NEARLY_ZERO * max(lengths)]
+    still = len(lengths) - 1 - moving[-1] if max(lengths) > 0 else 0
+    if still < STILL or updates is not None and moving[-1] > EARLY * updates:
+        return None
+    total = round(updates) if updates else None
+    return Finding("error", f"no step changes the weights from the {moving[-1] + 2}. one measured on: "
+                   f"{group.optimizer} has lowered its rate to nothing",
+                   {"lr_shown": group.rate, "lengths_of_steps": a_few([rounded(length) for length in lengths]),
+                    "steps_measured": len(lengths), "steps_without_change": still, **group.own_schedule,
+                    **({"planned_optimizer_steps": total} if total else {})},
+                   "the schedule inside the optimizer is over, and the remaining steps are for nothing; group[\"lr\"] does "
+                   "not show it",
+                   f"give {group.optimizer} the number of optimizer steps of the whole run"
+                   + (f", {total:,}" if total else "") + (" (t_total)" if "t_total" in group.own_schedule else ""),
+                   group.made)
 
 
 def refusal(record):

@@ -35,7 +35,8 @@ Right
 
 Not to be confused with
     StepLR, ExponentialLR or ReduceLROnPlateau, which are meant to be stepped once per epoch, and a cosine or a
-    LambdaLR whose length is the number of epochs; a rate of 0 at the very first step of a warm-up, which is healthy.
+    LambdaLR whose length is the number of epochs; Lightning's default, which steps every schedule per epoch, with one
+    of these (with a schedule that counts optimizer steps it is this fault); a rate of 0 at the very first step of a warm-up, which is healthy.
 """
 
 import math
@@ -96,12 +97,10 @@ def finding(record, schedule):
     }
     long = f"a warm-up of {warm_up:,} steps" if warm_up else f"a length of {length:,} steps"
     planned = f"of which the plan has {epochs}" if epochs else "not steps"
-    after = f" (line {record.step_site.line})" if record.step_site else ""
-    line = f"line {schedule.call_site.line}" if schedule.call_site else "the scheduler.step() call"
     why = f"the schedule has {long} but moves one place per epoch, {planned}: "
     why += "the rate never comes near the one that was asked for" if stuck else \
         "the rate stays where it starts and never decays as was meant"
-    fix = f"move {line} into the loop over batches, after optimizer.step(){after}"
+    fix = mend(record, schedule)
     if evidence["schedule"] and warm_up > LONG * (evidence["planned_optimizer_steps"] or math.inf):
         fix += (f"; the schedule {evidence['schedule']} then needs a shorter warm-up than {warm_up:,} of "
                 f"{evidence['planned_optimizer_steps']:,} steps, a tenth of them, say")
@@ -110,6 +109,16 @@ def finding(record, schedule):
     return Finding("error" if stuck else "warning", title,
                    {name: value for name, value in evidence.items() if value not in (None, "")}, why, fix,
                    schedule.call_site or schedule.made)
+
+
+def mend(record, schedule):
+    """What has to be changed so that the schedule moves at each optimizer step."""
+    if schedule.interval == "epoch":
+        return ('hand Lightning the schedule with its interval: configure_optimizers returns {"optimizer": optimizer, '
+                '"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}; without it the interval is the epoch')
+    after = f" (line {record.step_site.line})" if record.step_site else ""
+    line = f"line {schedule.call_site.line}" if schedule.call_site else "the scheduler.step() call"
+    return f"move {line} into the loop over batches, after optimizer.step(){after}"
 
 
 def factors(schedule, place):

@@ -37,7 +37,7 @@ Not to be confused with
     cyclic schedules, which rise by design.
 """
 
-from diagnosis.record.arithmetic import rounded
+from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -46,12 +46,16 @@ EFFECT = "stops"
 CAUSED_BY = ("schedule-per-epoch",)
 
 MUCH, MOST = 0.5, 0.9       # of the plan; the contract's "most of the run" and "or more"
+FEW = 3                     # steps measured in each third of those seen
 RISING_BY_DESIGN = ("OneCycleLR", "CyclicLR")
 HIGH_ON_AVERAGE = 0.6       # of the peak: a rise from a third (LinearLR) harms little however long it is
 
 
 def check(record):
     if not record.schedules:
+        own = course.sets_its_own_rate(record)
+        if own is not None:
+            return inside_optimizer(record, own)
         return None if record.steps or record.groups else NotMeasured("no optimizer was seen")
     unknown = None
     for schedule in record.schedules:
@@ -66,6 +70,31 @@ def check(record):
         if share >= (MOST if schedule.kind in RISING_BY_DESIGN else MUCH) and warm_up > 1:
             return finding(record, schedule, warm_up, places)
     return unknown
+
+
+def inside_optimizer(record, group):
+    """The warm-up of an optimizer of the script's own, from its numbers where the steps that were measured bear them out:
+    they become longer and longer."""
+    numbers, updates, lengths = group.own_schedule, course.planned_updates(record), course.measured_lengths(record)
+    warm_up, total = numbers.get("warmup", -1), numbers.get("t_total", -1)
+    if not numbers:
+        return NotMeasured(f"{group.optimizer} is code of the script's own, which may change its rate by itself")
+    if not 0 < warm_up < 1 or total <= 0:
+        return None
+    if not updates or len(lengths) < 3 * FEW:
+        return NotMeasured(f"{group.optimizer} warms up by itself, and too little of it was measured")
+    share, third = warm_up * total / updates, len(lengths) // 3
+    rising = sum(lengths[-third:]) > 1.5 * sum(lengths[:third])
+    if share < MUCH or not rising:
+        return None
+    return Finding(
+        "error" if share >= MOST else "warning",
+        f"the warm-up inside {group.optimizer} of {warm_up * total:,.0f} steps takes {100 * min(share, 1):.0f} % of the "
+        f"run's {updates:,.0f}",
+        {**numbers, "planned_optimizer_steps": round(updates), "share_of_the_run": round(share, 2),
+         "lengths_of_steps": a_few([rounded(length) for length in lengths])},
+        "the rate reaches its peak when the run is over, or never; most steps are made with a fraction of it",
+        f"give {group.optimizer} t_total = {updates:,.0f}, the optimizer steps of the whole run", group.made)
 
 
 def finding(record, schedule, warm_up, places):

@@ -55,12 +55,22 @@ def check(record):
         if group.weight_decay <= USUAL and (not is_l2_in_adam(group) or group.weight_decay <= 0):
             continue
         outcome = l2_in_adam(record, index) if is_l2_in_adam(group) else shrinking(record, index)
+        if group.own_code and isinstance(outcome, Finding) and not shrinks(record, index):
+            outcome = NotMeasured(f"what {group.optimizer}, code of the script's own, makes of its decay is not known, and "
+                                  "the weights did not shrink in the steps seen")
         if isinstance(outcome, NotMeasured):
             unknown = outcome
         elif outcome:
             found.append(outcome)
     found.sort(key=lambda decayed: decayed.level)       # 'error' before 'warning'
     return found[0] if found else unknown
+
+
+def shrinks(record, index):
+    """The weights' norm has fallen in the steps seen."""
+    first, last = (norm_of(getattr(parameter, name) for parameter in course.trained_by(record, index))
+                   for name in ("norm_first", "norm_last"))
+    return bool(first and last) and last < (1 - BITES) * first
 
 
 def is_l2_in_adam(group):

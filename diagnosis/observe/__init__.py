@@ -10,6 +10,7 @@ loaders.py          DataLoaders and the pass over one; which trains, which valid
 tokenizers.py, checkpoints.py, freezes.py       calls of tokenizers; weights loaded; parameters frozen
 models.py           outermost modules, the encoder in them, single layers
 encoder_input.py    token ids and mask among the arguments of a forward
+libraries.py        the training libraries that may run the loop
 passes.py           forward passes: what reached the model, which of them train
 losses.py           the loss of a pass, from its arguments or its graph
 gradients.py        what backward calls leave until the step; clipping

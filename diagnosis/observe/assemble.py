@@ -5,6 +5,7 @@ import time
 
 import torch
 
+from diagnosis.observe import libraries
 from diagnosis.observe.plan import fill_plan
 from diagnosis.record import facts, source
 from diagnosis.record.graph import norms
@@ -26,6 +27,8 @@ def fill(observer):
         fill_encoder(observer, before)
         record.device = next((str(tensor.device) for tensor in before.tensors), "cpu")
     fill_plan(observer)
+    runner = observer.surroundings.runner
+    record.library = runner.library if runner is not None else ""
     fill_schedules(observer)
     record.freezes = observer.freezes.describe(before, observer.script)
 
@@ -103,7 +106,8 @@ def fill_schedules(observer):
     record, optimizers = observer.record, observer.optimizers
     idle = set(optimizers.by_id) - {id(optimizer) for optimizer in optimizers.used()}
     record.schedules = observer.schedules.describe(record.plan.steps or facts.UNKNOWN_HORIZON, idle, observer.script,
-                                                   observer.surroundings.batch_loop())
+                                                   observer.surroundings.batch_loop(),
+                                                   libraries.intervals(observer.surroundings.runner))
     if not record.schedules:
         by_hand = source.items_set(source.users_files(observer.script), "lr")
         record.rate_sites = [source.make_site(*place) for place in by_hand]

@@ -90,6 +90,8 @@ def fill_features(observer):
     before, split = observer.before_training, observer.record.training
     if before is None or before.encoder is None or before.state is None or not split.examples:
         return
+    if not isinstance(before.encoder, facts.transformers_model() or ()):
+        return          # nobody knows how an encoder of the script's own is called
     frozen = copy.deepcopy(before.encoder).eval()
     names = facts.names_in(before.model, before.encoder).values()
     state = {inside: before.state.get(name) for name, inside in names if inside}

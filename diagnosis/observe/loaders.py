@@ -4,6 +4,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass, field
 
+from diagnosis.observe import libraries
 from diagnosis.observe.guard import quietly
 from diagnosis.record import nested, source
 from diagnosis.record.examples import is_shuffled, sampler_of
@@ -48,6 +49,7 @@ class Iteration:
     def __next__(self):
         if self.loaders.ends_early(self):
             self.active = False
+            self.loaders.cut(sys._getframe(1))
             raise StopIteration
         try:
             batch = next(self.inner)
@@ -101,6 +103,11 @@ class Loaders:
     @quietly
     def ends_early(self, iteration):
         return self.stopping.ends_early(iteration, self.training())
+
+    @quietly
+    def cut(self, frame):
+        """A pass ends before its loader does; frame: the one that asked for a batch."""
+        libraries.pass_is_cut(frame)
 
     def count_backward(self):
         """A backward call followed the latest batch: its loader may be the training loader."""

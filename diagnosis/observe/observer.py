@@ -10,7 +10,7 @@ import traceback
 
 import torch
 
-from diagnosis.observe import assemble, before_training
+from diagnosis.observe import assemble, before_training, libraries
 from diagnosis.observe.checkpoints import Checkpoints
 from diagnosis.observe.files import Files
 from diagnosis.observe.freezes import Freezes
@@ -80,6 +80,8 @@ class Observer:
         if now is None:
             return
         self.passes.trains(now)
+        if self.steps.in_closure:       # only now is it known which model the closure trains; no weight has moved yet
+            self.look_before_training()
         if isinstance(tensor, torch.Tensor):
             self.losses.backward_on(tensor)
             if len(self.kept_batches) < KEPT_BATCHES and is_close(self.record):
@@ -97,13 +99,20 @@ class Observer:
     def backward_failed(self):
         self.gradients.depth = max(0, self.gradients.depth - 1)
 
+    @quietly
+    def recomputed_without_gradient(self):
+        now = self.passes.open
+        if self.record.recomputed_site is None and now is not None and now.batch.gradient_enabled:
+            self.record.recomputed_site = source.site()
+
     # optimizer steps
 
     @quietly
     def step_begins(self, optimizer, closure):
         """closure: the optimizer was given one."""
         self.optimizers.step_begins(optimizer)
-        self.look_before_training()
+        if not closure or self.models.trained:
+            self.look_before_training()
         self.steps.begins(optimizer, closure)
 
     @quietly
@@ -127,14 +136,18 @@ class Observer:
         self.surroundings.look(sys._getframe())
         spaces = [frame.f_locals for frame in source.user_frames()]
         self.schedules.look_before_first_step(spaces)
-        self.loaders.look_for_names(spaces)
+        validating = libraries.validation_loaders(self.surroundings.runner)
+        self.loaders.look_for_names(spaces + [{f"val_{place}": loader for place, loader in enumerate(validating)}])
 
     def describe_model(self):
         return before_training.describe(self.models, self.optimizers, self.checkpoints)
 
     def step_was_made(self):
         self.stopping.start_clock()
+        going_on = self.stopping.forward is not None
         self.stopping.after_step(self.loaders.iteration, self.loaders.training())
+        if self.stopping.forward is not None and not going_on:
+            self.guard.attempt(libraries.end_epoch, self.surroundings.runner)
         if not self.files.guarded and time.monotonic() - self.written_at > WRITE_EVERY:
             self.guard.attempt(self.write_so_far)
             self.written_at = time.monotonic()

@@ -8,7 +8,7 @@ import torch
 from diagnosis.observe import encoder_input
 from diagnosis.observe.guard import quietly
 from diagnosis.observe.limits import is_close
-from diagnosis.record import facts, nested, source
+from diagnosis.record import facts, nested, source, structure
 from diagnosis.record.record import Batch
 
 MOST_BATCHES = 300      # forward passes of a role that are described
@@ -185,7 +185,9 @@ class Passes:
         return self.tokenizers.pad_id(ids, self.models.encoder)
 
     def encoder_gave(self, output):
-        hidden = next((leaf for _, leaf in nested.tensors(output) if leaf.dim() == 3), None)
+        hidden = structure.last_hidden(output)
+        if hidden is None:
+            hidden = next((leaf for _, leaf in nested.tensors(output) if leaf.dim() == 3), None)
         if hidden is not None and self.open is not None:
             now = self.open
             if now.starts is None:

@@ -1,8 +1,8 @@
-"""How long the script means to train: the Trainer's own word, else the loops around the first optimizer step."""
+"""How long the script means to train: a training library's own word, else the loops around the first optimizer step."""
 
 import math
-import sys
 
+from diagnosis.observe.libraries import runner_on_stack
 from diagnosis.record import source
 
 
@@ -11,18 +11,17 @@ class Surroundings:
 
     def __init__(self):
         self.loops = []                 # the source.Loop around it, outermost first
-        self.trainer = None             # the Trainer of transformers, if one runs it
+        self.runner = None              # the libraries.Runner, if a training library runs it
 
     def look(self, frame):
         """frame: of a call below the optimizer step; its callers are looked through."""
         self.loops = [loop for users in reversed(source.user_frames(frame)) for loop in source.loops_around(users)]
-        kind = getattr(sys.modules.get("transformers.trainer"), "Trainer", None)
-        while frame is not None and kind is not None:
-            owner = frame.f_locals.get("self") if "self" in frame.f_code.co_varnames else None
-            if isinstance(owner, kind):
-                self.trainer = owner
-                return
-            frame = frame.f_back
+        self.runner = runner_on_stack(frame)
+
+    @property
+    def trainer(self):
+        """The Trainer of transformers, where one runs the steps; else None."""
+        return self.runner.owner if self.runner is not None and self.runner.library == "transformers" else None
 
     def batch_loop(self):
         place = place_of_batch_loop(self.loops)
@@ -35,13 +34,19 @@ def fill_plan(observer):
         backwards = sum(step.backwards for step in record.steps) / len(record.steps)
         plan.batches_per_step = 1.0 if observer.steps.closures else backwards
     plan.batches_per_epoch = source.length(training.loader) if training is not None else None
-    if observer.surroundings.trainer is not None:
-        state, args = observer.surroundings.trainer.state, observer.surroundings.trainer.args
-        plan.steps, plan.how = int(state.max_steps), "the Trainer's own plan"
-        plan.epochs = math.ceil(float(state.num_train_epochs or args.num_train_epochs))
-        return
-    if loops := epoch_loops(observer):
+    runner = observer.surroundings.runner
+    if runner is not None and runner.plan:
+        plan_from_library(plan, runner.plan)
+    elif loops := epoch_loops(observer):
         plan_from_loops(plan, loops, training)
+
+
+def plan_from_library(plan, known):
+    """known: fields of the Plan that the library knows by itself."""
+    for name, value in known.items():
+        setattr(plan, name, value if value is not None else getattr(plan, name))
+    if plan.steps is None and plan.epochs and plan.batches_per_epoch:
+        plan.steps = plan.epochs * math.ceil(plan.batches_per_epoch / max(1, plan.batches_per_step or 1))
 
 
 def plan_from_loops(plan, loops, training):

@@ -72,12 +72,13 @@ class Schedules:
             seen.names = source.names_of(seen.scheduler, namespaces)
             seen.copy = seen.copy or facts.copy_schedule(seen.scheduler)
 
-    def describe(self, horizon, idle_optimizers, script, batch_loop):
+    def describe(self, horizon, idle_optimizers, script, batch_loop, intervals=None):
         """A Schedule of each that moves an optimizer in use.
 
         horizon             schedule steps whose rates are worked out
         idle_optimizers     ids of the optimizers that were made and not used
         batch_loop          the source.Loop over the batches, or None
+        intervals           {id of a scheduler: 'step' or 'epoch'} of those that a training library steps
         """
         parts = {id(part) for seen in self.by_id.values() for part in getattr(seen.scheduler, "_schedulers", ())}
         described = []
@@ -89,7 +90,10 @@ class Schedules:
                                 seen.call_site, bool(seen.calls_at), seen.in_batch_loop,
                                 factors=seen.as_made(horizon),
                                 base_rates=[float(rate) for rate in getattr(scheduler, "base_lrs", ())])
-            if not schedule.call_seen or schedule.call_in_batch_loop is None:
+            schedule.interval = (intervals or {}).get(id(scheduler))
+            if schedule.interval is not None:       # the library calls it: the script's line is where it was made
+                schedule.call_site, schedule.call_in_batch_loop = seen.made, schedule.interval == "step"
+            elif not schedule.call_seen or schedule.call_in_batch_loop is None:
                 read_call(seen, schedule, script, batch_loop)
             described.append(schedule)
         return described

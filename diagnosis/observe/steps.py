@@ -8,7 +8,7 @@ import torch
 
 from diagnosis.observe.guard import quietly
 from diagnosis.observe.limits import is_close
-from diagnosis.record import graph, source
+from diagnosis.record import facts, graph, source
 from diagnosis.record.record import Step
 
 WEIGHT_SAMPLE = 50_000  # weights of each tensor in which unchanged ones are counted
@@ -63,18 +63,23 @@ class Steps:
     def __init__(self, record, gradients, scaling, optimizers, loaders):
         self.record, self.gradients, self.scaling = record, gradients, scaling
         self.optimizers, self.loaders = optimizers, loaders
-        self.now = None                 # the StepGoingOn
+        self.now = None                 # the StepGoingOn, or the one that ended last
         self.joined = set()             # ids of the optimizers that stepped on the latest backward
         self.closures = False           # an optimizer was ever given a closure, which runs backward within the step
         self.rates, self.gradient_norms = [], []        # of each of the record's steps: Optimizers.rates(), and
                                                         # {id of a parameter: its gradient's norm}
         self.last_at = None             # time.monotonic() at the end of the latest
 
+    @property
+    def in_closure(self):
+        """A step is going on that was given a closure, and with it backward."""
+        return self.now is not None and self.now.closure and not self.now.ended
+
     def begins(self, optimizer, closure):
         """closure: the optimizer was given one."""
         self.closures = self.closures or closure
         self.now = StepGoingOn(source.site(), closure, None if closure else self.gradients.measure())
-        if is_close(self.record):
+        if is_close(self.record) or facts.has_own_code(optimizer):      # there the rate tells nothing
             self.now.copy_weights(optimizer)
         if self.scaling.step is not None:
             self.scaling.step.stepped = True
@@ -82,6 +87,7 @@ class Steps:
     def ends(self, optimizer):
         """Write the step down; False where it belongs to the one before: two optimizers on one backward."""
         record, draft, now = self.record, self.gradients.draft, self.now
+        now.ended = True
         norms = self.gradients.measure() if now.gradient_norms is None else now.gradient_norms
         held = [id(each) for group in optimizer.param_groups for each in group["params"]]
         mine = [norms[key] for key in held if key in norms]
@@ -138,18 +144,22 @@ class StepGoingOn:
     closure: bool                       # backward runs within the step: gradients are measured after it
     gradient_norms: dict | None         # {id of a parameter: its gradient's norm} before it
     weights: tuple = ()                 # (parameters with a gradient, their values before it), where it is measured
+    ended: bool = False
 
     def copy_weights(self, optimizer):
+        """Of those with a gradient; a closure may yet give one to any that is trainable."""
         with torch.no_grad():
-            held = [each for group in optimizer.param_groups for each in group["params"] if each.grad is not None]
+            held = [each for group in optimizer.param_groups for each in group["params"]
+                    if each.grad is not None or self.closure and each.requires_grad]
             self.weights = held, [each.detach().clone() for each in held]
 
     def measure_update(self, step):
         """What the step did to the weights, where they were copied before it."""
-        held, before = self.weights or ([], [])
+        held = [pair for pair in zip(*self.weights) if pair[0].grad is not None]
         self.weights = ()
         if not held:
             return
+        held, before = zip(*held)
         with torch.no_grad():
             now = [each.detach() for each in held]
             changes = [after.float() - old.float() for after, old in zip(now, before)]

@@ -10,16 +10,19 @@ import warnings
 import torch
 from torch import nn
 
+from diagnosis.record import structure
 from diagnosis.record.arithmetic import share
 from diagnosis.record.record import Encoder, Group, Module, Parameter
 
 HORIZON = 20_000            # schedule steps that are worked out at most
 UNKNOWN_HORIZON = 1_000     # where nobody knows how long the run is
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|albert_layers)\.(\d+)\.")
+LAYER = re.compile(r"(?:^|\.)(?:\w*layers?|h|\w*blocks?)\.(\d+)\.")
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softmax,
                nn.LogSoftmax, nn.Hardtanh, nn.Softplus)
 NORMS = (nn.modules.batchnorm._BatchNorm,)
+STEPS_BY_RATE = ("torch", "transformers", "accelerate", "bitsandbytes", "pytorch_lightning", "lightning", "ignite")
+SCHEDULE_NUMBERS = ("t_total", "warmup", "warmup_steps", "num_warmup_steps", "num_training_steps", "total_steps", "T_max")
 
 
 def transformers_model():
@@ -28,15 +31,14 @@ def transformers_model():
 
 
 def find_encoder(model):
-    """The bare pre-trained model inside any module (BertModel, ...); None where there is none."""
+    """The bare pre-trained model inside any module (BertModel, ...), known by its class or else by its structure; None
+    where there is none."""
     kind = transformers_model()
-    if kind is None:
-        return None
-    for module in model.modules():
+    for module in model.modules() if kind is not None else ():
         if isinstance(module, kind):
             base = module.base_model
             return base if isinstance(base, nn.Module) else module
-    return None
+    return structure.find(model)
 
 
 def names_in(model, encoder):
@@ -52,7 +54,7 @@ def part_of(name_in_encoder):
     layer = LAYER.search(name_in_encoder + ".")
     if layer:
         return f"layer {layer[1]}"
-    if re.match(r"(?:encoder\.|model\.)?(?:\w*embed\w*|wte|wpe)", name_in_encoder):
+    if re.match(r"(?:encoder\.|model\.)?(?:\w*emb(?:ed\w*|s)?\b|wte|wpe)", name_in_encoder):
         return "embeddings"
     return "pooler" if "pooler" in name_in_encoder else "encoder"
 
@@ -88,7 +90,7 @@ def describe_parameter(tensor, name, name_in_encoder, group):
 
 
 def describe_group(optimizer, group, named):
-    momentum = group.get("momentum")
+    momentum, epsilon = group.get("momentum"), group.get("eps", group.get("e"))     # e: in BertAdam
     return Group(
         optimizer=type(optimizer).__name__, rate=float(group["lr"]) if "lr" in group else math.nan,
         initial_rate=float(group.get("initial_lr", group.get("lr", math.nan))),
@@ -96,7 +98,14 @@ def describe_group(optimizer, group, named):
         elements=sum(tensor.numel() for tensor in group["params"]),
         foreign_elements=sum(tensor.numel() for tensor in group["params"] if id(tensor) not in named),
         maximize=bool(group.get("maximize", False)), momentum=float(momentum) if momentum is not None else None,
-        epsilon=float(group["eps"]) if isinstance(group.get("eps"), (int, float)) else None)
+        epsilon=float(epsilon) if isinstance(epsilon, (int, float)) else None,
+        decoupled=group.get("decoupled_weight_decay"), own_code=has_own_code(optimizer),
+        own_schedule={name: value for name in SCHEDULE_NUMBERS if isinstance(value := group.get(name), (int, float))})
+
+
+def has_own_code(optimizer):
+    """Its step is the script's own, or of a library that is not known to take group["lr"] as it stands."""
+    return getattr(type(optimizer).step, "__module__", "").partition(".")[0] not in STEPS_BY_RATE
 
 
 def describe_modules(model, encoder):
@@ -120,11 +129,12 @@ def describe_encoder(encoder):
     def read(*names):
         return next((getattr(config, name) for name in names if getattr(config, name, None) is not None), None)
 
+    layers, embedding = structure.row_of_layers(encoder), structure.token_embedding(encoder)
     described = Encoder(
         kind=type(encoder).__name__, name=str(getattr(config, "_name_or_path", "") or ""),
-        layers=int(read("num_hidden_layers", "n_layers", "n_layer") or 0),
-        hidden_size=int(read("hidden_size", "dim", "n_embd", "d_model") or 0),
-        vocabulary_size=read("vocab_size"), pad_id=read("pad_token_id"),
+        layers=int(read("num_hidden_layers", "n_layers", "n_layer") or (len(layers) if layers is not None else 0)),
+        hidden_size=int(read("hidden_size", "dim", "n_embd", "d_model") or getattr(embedding, "embedding_dim", 0)),
+        vocabulary_size=read("vocab_size") or getattr(embedding, "num_embeddings", None), pad_id=read("pad_token_id"),
         max_positions=read("max_position_embeddings", "n_positions"),
         initializer_range=read("initializer_range", "init_std"),
         encoder_tensors=sum(1 for _ in encoder.parameters()))

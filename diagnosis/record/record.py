@@ -61,6 +61,9 @@ class Group:
     momentum: float | None = None
     epsilon: float | None = None        # Adam's eps
     made: Site | None = None    # where the optimizer was made
+    decoupled: bool | None = None       # its decay is apart from the gradient, as the optimizer itself says
+    own_code: bool = False      # its step is no known library's: what that makes of rate and decay is not known
+    own_schedule: dict = field(default_factory=dict)    # its numbers that look like a schedule's: warmup, t_total ...
 
 
 @dataclass
@@ -227,6 +230,7 @@ class Schedule:
     factors: list[float] = field(default_factory=list)  # rate over base rate at schedule steps 0, 1, 2, ... as made;
                                         # up to the end of the plan or 20,000 steps; empty where it depends on a metric
     base_rates: list[float] = field(default_factory=list)
+    interval: str | None = None         # 'step' or 'epoch': when the library that runs the loop was told to step it
 
 
 @dataclass
@@ -291,6 +295,8 @@ class Record:
     schedules: list[Schedule] = field(default_factory=list)
     rate_sites: list[Site] = field(default_factory=list)    # lines that set a group's rate by hand; without a schedule
     plan: Plan = field(default_factory=Plan)
+    recomputed_site: Site | None = None     # reentrant checkpointing of something none of whose inputs needs a gradient
+    library: str = ""                   # that runs the loop: 'transformers', 'lightning', 'ignite'; '' for the script's own
     controls: list[Control] = field(default_factory=list)
     kept_files: list[str] = field(default_factory=list)     # older than the examination, which the script meant to change
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing

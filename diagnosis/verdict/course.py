@@ -147,7 +147,20 @@ def is_scale_free(group):
 
 def is_decoupled(group):
     """AdamW and its kin; torch's plain Adam and SGD add the decay to the gradient instead."""
+    if group.decoupled is not None:
+        return group.decoupled
     return any(name in group.optimizer.lower() for name in DECOUPLED)
+
+
+def sets_its_own_rate(record):
+    """The group of an optimizer whose step may follow a schedule of its own (BertAdam), so that only the weights' measured
+    change tells its rate; None where all take group["lr"] as it stands."""
+    return next((group for _, group in trained_groups(record) if group.own_code), None)
+
+
+def measured_lengths(record):
+    """Length of the weights' change at each step where it was measured and there was a gradient."""
+    return [step.update_norm for step in taken(record) if step.update_norm is not None and step.gradient_norm]
 
 
 def trained_by(record, index):
@@ -171,6 +184,32 @@ def holds_encoder(record, index):
         return True                 # what is not known to be a head is treated with an encoder's care
     sizes = [(parameter.elements, in_encoder(parameter)) for parameter in trained_by(record, index)]
     return sum(size for size, inside in sizes if inside) > 0.5 * sum(size for size, _ in sizes) if sizes else False
+
+
+def moves_encoder(record, index):
+    """A group's rate is one for whole layers of the encoder: it trains more of them than adapters beside frozen weights
+    are, and gradients reach them. Where no encoder is known: it trains most of the model."""
+    held = trained_by(record, index)
+    if not record.parameters or not held:
+        return holds_encoder(record, index)
+    reached = [parameter for parameter in held if not parameter.gradient_norms or any(parameter.gradient_norms)]
+    if record.encoder is None:
+        return sum(each.elements for each in reached) >= 0.5 * sum(each.elements for each in record.parameters)
+    return holds_encoder(record, index) and any(
+        in_encoder(parameter) and is_mostly_trained(record, parameter.part) for parameter in reached)
+
+
+def is_mostly_trained(record, part):
+    """At least half of the weights of a part ('layer 3') are trainable: no adapters, no biases alone."""
+    return 2 * sizes_by_part(each for each in record.parameters if each.trainable).get(part, 0) \
+        >= sizes_by_part(record.parameters)[part]
+
+
+def sizes_by_part(parameters):
+    sizes = {}
+    for parameter in parameters:
+        sizes[parameter.part] = sizes.get(parameter.part, 0) + parameter.elements
+    return sizes
 
 
 def rates_seen(record, index):

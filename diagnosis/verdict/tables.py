@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from diagnosis.faults import catalogue
-from diagnosis.record.arithmetic import chance_loss
+from diagnosis.record.arithmetic import a_few, chance_loss, rounded
 from diagnosis.record.record import place
+from diagnosis.verdict import course
 from diagnosis.verdict.measures import known_training_labels
 
 NUMERIC = re.compile(r"|-|frozen|-?[\d,.]+(e[+-]?\d+)?%?")      # cells of a column that stands to the right
@@ -304,7 +305,12 @@ def schedules(record):
         few = seen if len(seen) <= FEW else [seen[i * (len(seen) - 1) // (FEW - 1)] for i in range(FEW)]
         rows.append(["rate seen", ", ".join(f"{number(max(step.rates))} (step {step.index})" for step in few)])
     if record.groups and not record.schedules:
-        rows.insert(0, ["schedule", "none seen: the rate stays as it is"])
+        own = course.sets_its_own_rate(record)
+        rows.insert(0, ["schedule", "none seen: the rate stays as it is" if own is None else
+                        f"none seen; {own.optimizer} is code of the script's own and may change its rate by itself"])
+        lengths = course.measured_lengths(record) if own is not None else []
+        if lengths:
+            rows.append(["steps' length", ", ".join(map(number, a_few([rounded(length) for length in lengths])))])
     return Listing("learning-rate schedule", ["", ""], rows) if rows else None
 
 

@@ -16,6 +16,7 @@ def install(observer):
     forward.watch_modules(observer)
     forward.watch_losses(observer)
     forward.watch_backward(observer)
+    forward.watch_checkpointing(observer)
     optimization.watch_optimizers(observer)
     optimization.watch_clipping(observer)
     optimization.watch_scaler(observer)

@@ -4,6 +4,7 @@ import functools
 import sys
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from diagnosis.record import source
@@ -68,6 +69,22 @@ def watched_loss(observer, name, original):
             observer.losses.loss_ends(call, result)
         return result
     return watched
+
+
+def watch_checkpointing(observer):
+    """Reentrant checkpointing looks at its inputs: where none of them needs a gradient, nothing behind it gets one."""
+    original = getattr(torch.utils.checkpoint, "check_backward_validity", None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def check_backward_validity(inputs):
+        inputs = list(inputs)
+        if not any(value.requires_grad for value in inputs if isinstance(value, torch.Tensor)):
+            observer.recomputed_without_gradient()
+        return original(inputs)
+
+    torch.utils.checkpoint.check_backward_validity = check_backward_validity
 
 
 def watch_backward(observer):
