@@ -5,12 +5,13 @@ What is replaced calls the original with the same arguments and gives back what 
 forward.py          modules, losses, backward calls
 optimization.py     optimizers, clipping, gradient scalers, schedules
 data.py             loaders, tokenizers
+comparisons.py      predictions held against labels
 weights.py          freezing, checkpoints loaded
 files.py            checkpoints about to be written
 late.py             when a library is imported that the script may do without
 """
 
-from diagnosis.observe.patches import data, files, forward, optimization, weights
+from diagnosis.observe.patches import comparisons, data, files, forward, optimization, weights
 from diagnosis.observe.patches.late import when_imported
 
 
@@ -23,11 +24,14 @@ def install(observer):
     optimization.watch_scaler(observer)
     optimization.watch_schedules(observer)
     data.watch_loaders(observer)
+    comparisons.watch_equality(observer)
     weights.watch_freezing(observer)
     files.watch_saving(observer)
     weights.watch_state_dicts(observer)
     when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: watch_models(observer, module))
+    when_imported("sklearn.metrics", lambda module: comparisons.watch_metrics(observer, module))
+    when_imported("torchmetrics.metric", lambda module: comparisons.watch_torchmetrics(observer, module))
     when_imported("safetensors.torch", lambda module: files.watch_safetensors(observer, module))
 
 
