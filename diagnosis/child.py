@@ -19,7 +19,8 @@ import torch  # noqa: E402
 
 from diagnosis.experiments import replay  # noqa: E402
 from diagnosis.experiments.controls import Live, run_controls  # noqa: E402
-from diagnosis.observe import assemble, inputs, patches, untouched  # noqa: E402
+from diagnosis.observe import assemble, inputs, patches, scores, untouched  # noqa: E402
+from diagnosis.observe.patches import comparisons  # noqa: E402
 from diagnosis.observe.observer import Observer  # noqa: E402
 from diagnosis.observe.plan import planned_rates  # noqa: E402
 from diagnosis.observe.untouched.old_files import OldFiles  # noqa: E402
@@ -60,7 +61,7 @@ def run(file):
                            __annotations__={})
     sys.modules["__main__"] = module
     with open(file, "rb") as source:
-        code = compile(source.read(), file, "exec")
+        code = comparisons.compiled(source.read(), file)
     exec(code, module.__dict__)
 
 
@@ -70,7 +71,8 @@ def conclude(observer):
     with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False), \
             torch.autocast("cuda", enabled=False):
         observer.before_training = observer.before_training or attempt(observer.describe_model)
-        for part in (assemble.fill, inputs.fill_splits, inputs.fill_tokenizer, inputs.fill_features):
+        for part in (assemble.fill, inputs.fill_splits, scores.fill_scores, inputs.fill_tokenizer,
+                     inputs.fill_features):
             attempt(part, observer)
             observer.write(record)
         live = live_objects(observer)

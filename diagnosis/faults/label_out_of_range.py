@@ -7,11 +7,13 @@ What it is
 
 How it shows
     On a CPU "IndexError: Target 4 is out of bounds", on a GPU a "device-side assert" at a later, innocent line. With
-    ignored labels there is no message: the class they belong to is never learned.
+    ignored labels there is no message: the class they belong to is never learned. Public benchmarks keep the labels of
+    their test sets to themselves and give -1: an accuracy worked out on them is 0, whatever the model says.
 
 How it is found
     The labels as the loss saw them, and those of the whole training set, are held against the number of outputs; the
-    rows that the loss ignores are counted. With one output and a binary loss the labels must be 0 and 1.
+    rows that the loss ignores are counted. With one output and a binary loss the labels must be 0 and 1. The labels
+    that the script holds its predictions against in validation are looked at in the same way.
 
 Wrong
     ids = {"bad": 1, "good": 2}
@@ -39,6 +41,7 @@ CAUSED_BY = ("label-mismatch",)
 
 IGNORED_WARNING = 0.01      # a few unlabelled rows may be meant
 IGNORED_ERROR = 0.10
+SCORED_OUTSIDE = 0.01       # of the labels that predictions are held against
 OUT_OF_BOUNDS = re.compile(r"Target (-?\d+) is out of bounds|index (-?\d+) is out of bounds")
 
 
@@ -93,14 +96,37 @@ def _outside(record, labels, outside, role, batches):
 
 
 def _outside_in_validation(record, classes):
-    """Labels of the validation set with which the loss could not be computed there."""
+    """Labels of the validation set that no output stands for, where the script computed a loss or a score with them."""
     loss_function = training_loss_function(record)
     validated = [batch for batch in record.batches_of("validation") if batch.loss_function == loss_function]
     labels = {label for batch in validated for label in batch.labels or []} - {IGNORED}
     outside = sorted(label for label in labels if not 0 <= label < classes)
-    if not outside or record.crash is None:
-        return None
-    return _outside(record, labels, outside, "validation", validated)
+    if outside and record.crash is not None:
+        return _outside(record, labels, outside, "validation", validated)
+    for scored in record.scored:
+        without_output = [label for label in scored.labels if isinstance(label, int) and not 0 <= label < classes]
+        if len(without_output) >= SCORED_OUTSIDE * len(scored.labels) and not _renumbered(scored, classes):
+            return _scored_outside(scored, without_output, classes)
+    return None
+
+
+def _renumbered(scored, classes):
+    """The script calls the classes by other numbers throughout: predictions and labels alike."""
+    known = [label for label in scored.labels if isinstance(label, int)]
+    return len(set(known)) == classes and set(scored.predictions) <= set(known)
+
+
+def _scored_outside(scored, outside, classes):
+    share = len(outside) / len(scored.labels)
+    return Finding(
+        "error" if share >= IGNORED_ERROR else "warning",
+        f"{percent(share)} of the validation labels that are scored lie outside 0 to {classes - 1} "
+        f"({', '.join(map(str, sorted(set(outside))[:5]))})",
+        {"set": "validation", "rows": len(scored.labels), "rows_outside": len(outside),
+         "outside": sorted(set(outside))[:20], "outputs": classes},
+        "No prediction can be such a label, so these rows count as wrong however well the model learned.",
+        "Evaluate on rows whose labels are known: public benchmarks give -1 for those of their test set, so take the "
+        "validation set or a part of the training set.", scored.site)
 
 
 def _left_out(ignored, rows, labels, batches):

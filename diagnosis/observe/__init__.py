@@ -12,6 +12,7 @@ models.py           outermost modules, the encoder in them, single layers
 encoder_input.py    token ids and mask among the arguments of a forward
 libraries.py        the training libraries that may run the loop
 passes.py           forward passes: what reached the model, which of them train
+fingerprints.py, evaluation.py      a few weights, to be known again; passes that judge, what is held against labels
 losses.py           the loss of a pass, from its arguments or its graph
 gradients.py        what backward calls leave until the step; clipping
 scaling.py          the gradient scaler
@@ -22,5 +23,6 @@ limits.py, stopping.py, files.py                how much is observed; the way to
 before_training.py  the trained model before its first step
 plan.py             how long the script means to train
 assemble.py         all of these as facts of the record, the data sets apart
+scores.py           evaluations, and what the script made of them, as facts
 inputs.py           data sets, tokenizer and the encoder's features as facts
 """

@@ -3,9 +3,10 @@
 STEPS = 40              # optimizer steps that are observed
 FEWEST_STEPS = 8        # never fewer, however slow they are
 STEPPING_SECONDS = 35   # of stepping, after which FEWEST_STEPS will do
-FORWARD_SECONDS = 15    # of going on to the epoch's end and into the next epoch
+FORWARD_SECONDS = 30    # of going on to the epoch's end, into the next epoch and to the script's end
 FORWARD_STEPS = 2       # optimizer steps of the next epoch that are still seen
-FORWARD_BATCHES = 4     # batches of each validation pass while going on
+FORWARD_BATCHES = 4     # batches of each validation pass while going on that cannot be seen whole
+EVALUATION_SECONDS = 15     # of FORWARD_SECONDS, for validation passes that are seen whole
 BACKWARDS = 60          # backward calls without any optimizer step that are enough
 BACKWARDS_STEPPED = 300     # the same where the source has a step() call that may still come
 WRITE_EVERY = 5         # seconds between two records written while observing

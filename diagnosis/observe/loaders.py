@@ -1,6 +1,7 @@
 """The script's DataLoaders: which are passed over, which one trains, which one validates."""
 
 import sys
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ class SeenLoader:
     votes: int = 0                      # backward calls that followed one of its batches
     names: set = field(default_factory=set)
     passes: list = field(default_factory=list)      # (recent batches, ids, target) of the first few forward passes
+    late: bool = False                  # made when training was already left aside: of another fold, or of a last test
 
     def keep_pass(self, recent, ids, target):
         if len(self.passes) < PASSES and (ids is not None or target is not None):
@@ -37,7 +39,10 @@ class Iteration:
 
     def __init__(self, loaders, seen_loader, inner):
         self.loaders, self.seen_loader, self.inner = loaders, seen_loader, inner
+        self.loader = seen_loader.loader
         self.fetched, self.trained, self.active = 0, False, True
+        self.began, self.looked_at = time.monotonic(), None
+        self.whole = False              # it came to its end by itself
         self.recent = deque(maxlen=RECENT)
 
     def __iter__(self):
@@ -45,6 +50,10 @@ class Iteration:
 
     def __len__(self):
         return len(self.inner)
+
+    def batches(self):
+        """How many it gives in all; None where it does not say."""
+        return source.length(self.loader)
 
     def __next__(self):
         if self.loaders.ends_early(self):
@@ -54,7 +63,7 @@ class Iteration:
         try:
             batch = next(self.inner)
         except StopIteration:
-            self.active = False
+            self.active, self.whole = False, True
             raise
         self.loaders.fetched(self, batch)
         return batch
@@ -78,9 +87,12 @@ class Loaders:
         """A loader made anew by the same calls, once the one before was in use (every epoch), takes its place."""
         place = source.place(sys._getframe())
         before = next((seen for seen in self.by_id.values() if seen.place == place and seen.iterations), None)
+        late = self.stopping.training_over
+        if before is not None and late:
+            before = None
         if before is not None:
             before.loader = loader
-        self.by_id[id(loader)] = before or SeenLoader(loader, source.site(), place=place)
+        self.by_id[id(loader)] = before or SeenLoader(loader, source.site(), place=place, late=late)
         self.kept.append(loader)
 
     @quietly
@@ -125,12 +137,16 @@ class Loaders:
         return best if best is not None and best.votes else None
 
     def validation(self):
-        """The loader that most looks like the validation data's; None where none does."""
+        """The loader that most looks like the validation data's; None where none does.
+
+        One made after training was left aside counts only where there is no other: it may be another fold's.
+        """
         training = self.training()
         able = [seen for seen in self.by_id.values() if seen is not training and not seen.votes
                 and not any("train" in name.lower() for name in seen.names)
                 and (training is None or seen.loader.dataset is not training.loader.dataset
                      or getattr(seen.loader.sampler, "indices", None) is not None)]
+        able = [seen for seen in able if not seen.late] or [seen for seen in able if seen.fetched]
         return max(able, key=likeness_to_validation, default=None)
 
     def look_for_names(self, namespaces):

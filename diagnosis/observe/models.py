@@ -67,6 +67,7 @@ class Layers:
         self.norm_rows = {}             # id of a BatchNorm: rows of the smallest batch
         self.training = {}              # id of a module: its training flag
         self.dropouts = {}              # (file, line) of a call of F.dropout: (probability, training)
+        self.in_evaluation = set()      # (file, line) of those that drop although gradients are turned off
 
     def norm_called(self, module, args):
         if module.training and args:
@@ -84,3 +85,5 @@ class Layers:
     def dropout_called(self, p, training, frame):
         if source.is_users(frame.f_code.co_filename):
             self.dropouts[frame.f_code.co_filename, frame.f_lineno] = (float(p), bool(training))
+            if training and not torch.is_grad_enabled():
+                self.in_evaluation.add((frame.f_code.co_filename, frame.f_lineno))

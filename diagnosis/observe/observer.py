@@ -12,6 +12,7 @@ import torch
 
 from diagnosis.observe import assemble, before_training, libraries
 from diagnosis.observe.checkpoints import Checkpoints
+from diagnosis.observe.evaluation import Evaluation
 from diagnosis.observe.files import Files
 from diagnosis.observe.freezes import Freezes
 from diagnosis.observe.gradients import Gradients
@@ -54,12 +55,14 @@ class Observer:
         self.tokenizers, self.checkpoints, self.freezes = TokenizerCalls(guard), Checkpoints(guard), Freezes(guard)
         self.models, self.layers, self.optimizers = Models(), Layers(guard), Optimizers(guard)
         parameters = Parameters(self.models, self.optimizers)
-        self.passes = Passes(guard, record, self.models, self.layers, self.loaders, self.tokenizers)
+        self.evaluation = Evaluation(guard, record)
+        self.passes = Passes(guard, record, self.models, self.layers, self.loaders, self.tokenizers, self.evaluation)
         self.losses = Losses(guard, record, self.passes, parameters)
         self.scaling = Scaling(guard, record)
         self.gradients = Gradients(guard, record, parameters, self.scaling)
         self.steps = Steps(record, self.gradients, self.scaling, self.optimizers, self.loaders)
         self.schedules = Schedules(guard, record, self.loaders)
+        self.stopping.when_over = self.training_is_over
         self.surroundings = Surroundings()
         self.before_training = None     # the model BeforeTraining, from its first step on
         self.kept_batches = []          # what `keep` gave
@@ -74,12 +77,15 @@ class Observer:
             return
         self.stopping.check()
         self.stopping.start_clock()
-        self.gradients.backward_begins(tensor, where)
         self.loaders.count_backward()
         now = self.passes.open
+        if now is not None:
+            self.passes.trains(now)
+        if self.stopping.training_over:
+            return
+        self.gradients.backward_begins(tensor, where)
         if now is None:
             return
-        self.passes.trains(now)
         if self.steps.in_closure:       # only now is it known which model the closure trains; no weight has moved yet
             self.look_before_training()
         if isinstance(tensor, torch.Tensor):
@@ -92,7 +98,7 @@ class Observer:
     @quietly
     def backward_ends(self):
         self.gradients.depth -= 1
-        if not self.gradients.depth:
+        if not self.gradients.depth and not self.stopping.training_over:
             self.gradients.backward_ended()
             self.stopping.after_backward(lambda: self.optimizers.are_stepped_in(self.script))
 
@@ -110,6 +116,9 @@ class Observer:
     @quietly
     def step_begins(self, optimizer, closure):
         """closure: the optimizer was given one."""
+        self.evaluation.step_begins(self.models.trained.values())
+        if self.stopping.training_over:
+            return
         self.optimizers.step_begins(optimizer)
         if not closure or self.models.trained:
             self.look_before_training()
@@ -117,12 +126,15 @@ class Observer:
 
     @quietly
     def step_ends(self, optimizer):
-        if self.steps.ends(optimizer):
+        self.evaluation.step_ends(self.models.trained.values())
+        if not self.stopping.training_over and self.steps.ends(optimizer):
             self.step_was_made()
 
     @quietly
     def scaler_step_ends(self):
         scaler_step = self.scaling.take_step()
+        if self.stopping.training_over:
+            return
         if scaler_step is not None and not scaler_step.stepped:
             self.look_before_training()
             self.steps.skipped(scaler_step)
@@ -157,6 +169,10 @@ class Observer:
         assemble.fill(self)
         self.write(self.record)
 
+    def training_is_over(self):
+        """Its facts are complete: what the script still trains on its way to the end adds nothing to them."""
+        self.guard.closed |= {self.gradients, self.scaling, self.schedules, self.freezes, self.layers}
+
     # the end
 
     def crashed(self, error):
@@ -180,7 +196,7 @@ class Observer:
         if not self.guard.in_own_process():
             os._exit(0)
         self.guard.quiet = True
-        self.record.ended = "enough seen" if self.stopping.at_next_pass else ended
+        self.record.ended = "enough seen" if self.stopping.at_next_pass or self.stopping.training_over else ended
         self.record.kept_files = [source.shown(path) for path in self.files.old_files.kept]
         self.guard.attempt(self.passes.close)
         try:

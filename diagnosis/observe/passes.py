@@ -76,8 +76,8 @@ class Sample:
 class Passes:
     """The pass going on, and what is kept of those before it."""
 
-    def __init__(self, guard, record, models, layers, loaders, tokenizers):
-        self.guard, self.record = guard, record
+    def __init__(self, guard, record, models, layers, loaders, tokenizers, evaluation):
+        self.guard, self.record, self.evaluation = guard, record, evaluation
         self.models, self.layers, self.loaders, self.tokenizers = models, layers, loaders, tokenizers
         self.open = None                # the Pass going on
         self.past = []                  # a PastPass of each, the one going on among them
@@ -131,9 +131,10 @@ class Passes:
         now.calls[-1] = call
         if now.ids is None and not now.encoder_seen:    # compiled, or its forward called by name
             self.encoder_called(call.module, call.args, call.kwargs)
-            now.batch.encoder_training = getattr(encoder, "training", call.module.training)
+            now.batch.encoder_training = (facts.find_encoder(call.module) or call.module).training
         if call.module is encoder:
             self.encoder_gave(output)
+        self.evaluation.module_gave(now, self.pad_id(now.ids) if now.ids is not None else None)
 
     @quietly
     def layer_begins(self, module, args, kwargs):
@@ -207,6 +208,9 @@ class Passes:
         """A backward followed: this pass is training, and so are others on the same batch (two views of it)."""
         now.backward = True
         now.batch.role = "training"
+        self.evaluation.trains(now)
+        if self.loaders.stopping.training_over:
+            self.record.batches = [batch for batch in self.record.batches if batch is not now.batch]
         for call in now.calls:
             self.models.trained[id(call.module)] = call.module
             if is_close(self.record):

@@ -1,10 +1,14 @@
-"""The way to the stop: when enough was seen, and the fast-forward to the epoch's end and into the next epoch."""
+"""The way to the stop: when enough was seen, then the fast-forward to the epoch's end, into the next and to the end.
+
+Three stages: steps are observed; loaders give out early, so that validation and the next epoch come soon (`forward`);
+training is left aside and only the script's own evaluation is waited for (`training_over`).
+"""
 
 import time
 from dataclasses import dataclass
 
-from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, FEWEST_STEPS, FORWARD_BATCHES, FORWARD_SECONDS,
-                                      FORWARD_STEPS, STEPPING_SECONDS, STEPS)
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, EVALUATION_SECONDS, FEWEST_STEPS, FORWARD_BATCHES,
+                                      FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS)
 
 
 @dataclass
@@ -15,6 +19,7 @@ class FastForward:
     step: int                   # optimizer steps observed before it
     began: float                # time.monotonic()
     steps: int = 0              # optimizer steps seen in the next epoch
+    evaluating: float = 0.0     # seconds that whole validation passes have taken
 
 
 class Stopping:
@@ -25,6 +30,8 @@ class Stopping:
         self.began = None               # time.monotonic() of the first backward or step
         self.forward = None             # the FastForward, once it began
         self.at_next_pass = False       # so that what follows the last step in the script's loop is still seen
+        self.training_over = False      # enough was seen of training; the script's evaluation may still come
+        self.when_over = lambda: None   # called once when it is
 
     def start_clock(self):
         if self.began is None:
@@ -42,9 +49,20 @@ class Stopping:
         self.check()
         if self.forward is None:
             return False
-        if iteration.seen_loader is training and iteration.trained:
-            return iteration is self.forward.iteration
-        return iteration.fetched >= FORWARD_BATCHES
+        if iteration.trained:
+            return iteration is self.forward.iteration or self.training_over
+        return iteration.fetched >= FORWARD_BATCHES and not self.seen_whole(iteration)
+
+    def seen_whole(self, iteration):
+        """Is there time for this validation pass to go on to its end? Its own evaluation then has every row."""
+        now, forward = time.monotonic(), self.forward
+        forward.evaluating += now - (iteration.looked_at or max(iteration.began, forward.began))
+        iteration.looked_at = now
+        batches = iteration.batches()
+        if batches is None:
+            return forward.evaluating < EVALUATION_SECONDS
+        to_come = (now - iteration.began) / iteration.fetched * max(0, batches - iteration.fetched)
+        return forward.evaluating + to_come < EVALUATION_SECONDS
 
     def after_backward(self, steps_in_source):
         """Stop where backward calls go on without any optimizer step.
@@ -66,13 +84,18 @@ class Stopping:
         if self.forward is not None:
             self.forward.steps += training is None or training.trained > self.forward.epochs
             if self.forward.steps >= FORWARD_STEPS:
-                self.stop_soon()
+                self.end_training()
         elif steps >= STEPS or (steps >= FEWEST_STEPS and now - self.began > STEPPING_SECONDS):
             if iteration is not None and iteration.active and iteration.trained:
                 self.forward = FastForward(iteration, iteration.seen_loader.trained, steps, now)
                 self.files.guard_all()
             else:
                 self.stop_soon()
+
+    def end_training(self):
+        """From here on every pass over a loader that trains gives out at once, so that the script comes to its end."""
+        self.training_over = True
+        self.when_over()
 
     def stop_soon(self):
         self.at_next_pass = True

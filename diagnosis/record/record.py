@@ -244,6 +244,48 @@ class Plan:
 
 
 @dataclass
+class Evaluated:
+    """Passes one after another that no backward followed: one evaluation, after the first optimizer step."""
+    step: int                           # optimizer steps made before it
+    outputs: list[list[float]] = field(default_factory=list)    # rows x outputs of the model, in the order of the passes
+    labels: list[int] = field(default_factory=list)     # of the same rows, as the data sets and losses have them; -1000
+                                                        # where unknown
+    weights: str | None = None          # 'trained', 'untrained', 'fresh head', 'fresh head on an untrained encoder',
+                                        # 'other' (an average, an earlier state, a checkpoint); None: cannot be told
+    training_mode: bool | None = None   # the model's training flag
+    whole: bool = False                 # the pass over its loader came to its end
+    loader: Site | None = None          # where its loader was made
+    rows_trained_before: float | None = None    # share of its rows that this model was trained on over another loader
+    rows_trained_now: float | None = None       # the same over the loader that it was trained on last
+    trained_outputs: list[list[float]] = field(default_factory=list)    # of the first rows, by the model that was trained
+    site: Site | None = None            # of the call of the model
+
+
+UNKNOWN_LABEL = -1000
+
+
+@dataclass
+class Scored:
+    """Predictions that the script held against labels, of all or some of an evaluation's rows."""
+    by: str                             # 'accuracy_score', '==', 'confusion_matrix' ...
+    evaluation: int                     # index into Record.evaluations
+    first_row: int                      # of that evaluation
+    predictions: list                   # numbers or texts
+    labels: list
+    site: Site | None = None
+
+
+@dataclass
+class Repeated:
+    """The same rows twice through the model in evaluation mode."""
+    rows: int
+    difference: float                   # the largest between two outputs of one row
+    spread: float                       # standard deviation of the outputs
+    dropout: Site | None = None         # a call of F.dropout that drops in evaluation too
+    site: Site | None = None            # of the script's call of the model
+
+
+@dataclass
 class Control:
     """The outcome of one controlled experiment."""
     name: str                           # labels-from-tokens, labels-from-features, model-overfits, own-optimizer,
@@ -299,6 +341,9 @@ class Record:
     library: str = ""                   # that runs the loop: 'transformers', 'lightning', 'ignite'; '' for the script's own
     controls: list[Control] = field(default_factory=list)
     kept_files: list[str] = field(default_factory=list)     # older than the examination, which the script meant to change
+    evaluations: list[Evaluated] = field(default_factory=list)
+    scored: list[Scored] = field(default_factory=list)
+    repeated: Repeated | None = None
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing
 
     def control(self, name):

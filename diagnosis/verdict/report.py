@@ -11,8 +11,10 @@ import shutil
 import textwrap
 from pathlib import Path
 
+from diagnosis.record.arithmetic import rounded
 from diagnosis.record.record import place
 from diagnosis.verdict import pictures, tables
+from diagnosis.verdict.scored import scores
 from diagnosis.verdict.tables import readable
 
 SHOWN_EXAMPLES = 2      # examples of the encoding on the screen; the rest is in report.md
@@ -33,7 +35,8 @@ def screen(record, judgement, report_dir):
     elif judgement.reason:
         blocks.append(last_words(Path(report_dir) / "script.log"))
     if not judgement.reason:
-        blocks += [tables.plain(table, width) for table in tables.checked(judgement)]
+        score = tables.own_score(record)
+        blocks += [tables.plain(table, width) for table in [score] * bool(score) + list(tables.checked(judgement))]
         shown = [tables.controls(record, judgement, SHOWN_FIGURES), *tables.figures(record)]
         blocks += [tables.plain(for_the_screen(table, width), width) for table in shown if table.rows]
     blocks.append(whereabouts(record, judgement, report_dir))
@@ -116,11 +119,19 @@ def as_json(record, judgement):
         "verdict": judgement.verdict,
         "learnable": judgement.learnable,
         "findings": [finding_json(finding) for finding in judgement.findings],
+        "scores": scores_json(record),
         "passed": list(judgement.passed),
         "not_checked": [{"name": name, "reason": why} for name, why in judgement.not_checked],
         "seconds": round(record.seconds, 1),
         "device": record.device,
     }
+
+
+def scores_json(record):
+    """The doctor's own validation score and what the script made of the same rows, rounded; None where neither is."""
+    both = scores(record)
+    return both and {whose: score and {name: rounded(value, 4) for name, value in score.items()}
+                     for whose, score in both.items()}
 
 
 def finding_json(finding):
@@ -154,6 +165,8 @@ def as_markdown(record, judgement):
     if record.crash and record.crash.traceback:
         lines += ["## The script's own traceback", "", "```text", record.crash.traceback.rstrip(), "```", ""]
     if not judgement.reason:
+        score = tables.own_score(record)
+        lines += tables.markdown(score) if score else []
         lines += ["## What was checked", ""]
         for table in tables.checked(judgement):
             lines += tables.markdown(table)

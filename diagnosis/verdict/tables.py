@@ -12,6 +12,7 @@ from diagnosis.record.arithmetic import a_few, chance_loss, rounded
 from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.measures import known_training_labels
+from diagnosis.verdict.scored import scores
 
 NUMERIC = re.compile(r"|-|frozen|-?[\d,.]+(e[+-]?\d+)?%?")      # cells of a column that stands to the right
 FEW = 6                 # values of a list, groups of an optimizer: more are summed up
@@ -121,6 +122,23 @@ def checked(judgement):
 
 
 # the tables of a record; each is None where nothing of it was seen
+
+
+def own_score(record):
+    """The doctor's own validation score beside the script's, of the same rows; None where it could not be had."""
+    both = scores(record)
+    if both is None:
+        return None
+    rows = []
+    for name, score in (("the doctor's own", both["own"]), ("the script's", both["script"])):
+        if score is None:
+            rows.append([name, "-", "-", "-", "what it compared was not seen"])
+            continue
+        where = score.get("where")
+        by = " ".join(filter(None, [score.get("by"), where and f"{where['file']}:{where['line']}"]))
+        rows.append([name, number(score["accuracy"], 3), number(score["macro_f1"], 3), number(score["rows"]), by])
+    return Listing("validation score", ["", "accuracy", "macro F1", "rows", ""], rows,
+                   [f"always the largest class: {number(both['own']['largest_class'], 3)}"])
 
 
 def figures(record):

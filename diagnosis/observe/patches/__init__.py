@@ -5,11 +5,12 @@ What is replaced calls the original with the same arguments and gives back what 
 forward.py          modules, losses, backward calls
 optimization.py     optimizers, clipping, gradient scalers, schedules
 data.py             loaders, tokenizers
+comparisons.py      predictions held against labels
 weights.py          freezing, checkpoints loaded
 """
 
 from diagnosis.observe.late import when_imported
-from diagnosis.observe.patches import data, forward, optimization, weights
+from diagnosis.observe.patches import comparisons, data, forward, optimization, weights
 
 
 def install(observer):
@@ -22,7 +23,10 @@ def install(observer):
     optimization.watch_scaler(observer)
     optimization.watch_schedules(observer)
     data.watch_loaders(observer)
+    comparisons.watch_equality(observer)
     weights.watch_freezing(observer)
     weights.watch_state_dicts(observer)
     when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: weights.watch_checkpoints(observer, module))
+    when_imported("sklearn.metrics", lambda module: comparisons.watch_metrics(observer, module))
+    when_imported("torchmetrics.metric", lambda module: comparisons.watch_torchmetrics(observer, module))

@@ -1,0 +1,258 @@
+"""At the stop: the evaluations seen, what the script held against labels in them, the same rows once more, as facts."""
+
+import contextlib
+from collections import Counter
+
+import torch
+from torch.utils.data import Subset
+
+
+from diagnosis.observe.evaluation import same_evaluation, table_of
+from diagnosis.record import examples, source
+from diagnosis.record.record import UNKNOWN_LABEL, Evaluated, Repeated, Scored
+
+MOST_EVALUATIONS = 8    # the latest
+MOST_ROWS = 10_000      # of an evaluation that are written down
+READ_LOADERS = 3        # beside the training and the validation loader, whose rows are read
+UNTRAINED = ("untrained", "fresh head", "fresh head on an untrained encoder")
+
+
+def fill_scores(observer):
+    record, evaluation = observer.record, observer.evaluation
+    found = evaluations(evaluation.given)[-MOST_EVALUATIONS:]
+    reader = Rows(observer)
+    for run in found:
+        record.evaluations.append(described(observer, run, reader))
+    for index, run in enumerate(found):
+        record.scored += scored(evaluation, run, index, record.evaluations[index].labels)
+    record.repeated = repeated(observer, found)
+
+
+def evaluations(given):
+    """Lists of indices of Given: passes one after the other of one evaluation, after the first step."""
+    runs = []
+    for place, now in enumerate(given):
+        if now.batch.role == "training" or not now.batch.step:
+            continue
+        if runs and runs[-1][-1] == place - 1 and same_evaluation(given[place - 1], now):
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return [run for run in runs if sum(given[place].batch.rows for place in run) <= MOST_ROWS
+            and all(given[place].outputs is not None for place in run)]
+
+
+def described(observer, run, reader):
+    """The Evaluated of one run."""
+    given = [observer.evaluation.given[place] for place in run]
+    first, iteration = given[0], given[0].iteration
+    made = Evaluated(first.batch.step, weights=first.origin, training_mode=first.batch.head_training,
+                     site=first.batch.site, whole=iteration is None or iteration.whole)
+    made.loader = iteration.seen_loader.made if iteration is not None else None
+    for each in given:
+        made.outputs += [[float(value) for value in row] for row in each.outputs]
+        made.labels += reader.labels_of(each)
+    if iteration is not None:
+        before, now = trained_before(reader, first, iteration)
+        made.rows_trained_before, made.rows_trained_now = before, now
+    if first.origin in UNTRAINED:
+        made.trained_outputs = observer.guard.attempt(by_trained_model, observer.evaluation, given) or []
+    return made
+
+
+class Rows:
+    """The data sets behind the script's loaders, read with these, each once."""
+
+    def __init__(self, observer):
+        self.observer, self.splits, self.tables = observer, {}, {}
+        training = observer.loaders.training()
+        learned = training is not None and observer.guard.attempt(examples.learn, training.passes,
+                                                                  observer.tokenizers.calls)
+        self.ways = learned or (None, None)
+
+    def labels_of(self, given):
+        """The labels of a pass's rows by their token ids; else as the loss saw them."""
+        rows, seen = given.batch.rows, given.batch.labels
+        labels = list(seen) if seen is not None and len(seen) == rows else [UNKNOWN_LABEL] * rows
+        if given.iteration is None or len(given.keys) != rows:
+            return labels
+        table = self.table(given.iteration)
+        return [table.get(key, label) for key, label in zip(given.keys, labels)]
+
+    def table(self, iteration):
+        """{token ids: label} of a loader's data set, without texts that bear two labels."""
+        key = id(iteration.loader)
+        if key not in self.tables:
+            self.tables[key] = table_of_split(self.split(iteration.loader, iteration.seen_loader))
+        return self.tables[key]
+
+    def split(self, loader, seen_loader):
+        """The Split of a loader; None where it cannot be read or enough others were."""
+        observer = self.observer
+        if seen_loader is observer.loaders.validation() and seen_loader.loader is loader:
+            return observer.record.validation
+        if seen_loader is observer.loaders.training() and seen_loader.loader is loader:
+            return observer.record.training
+        if id(loader) not in self.splits and len(self.splits) < READ_LOADERS:
+            own = observer.guard.attempt(examples.learn, seen_loader.passes, observer.tokenizers.calls)
+            ways = tuple(mine or other for mine, other in zip(own or (None, None), self.ways))
+            self.splits[id(loader)] = observer.guard.attempt(examples.describe_split, loader, None, ways,
+                                                             observer.passes.pad_id)
+        return self.splits.get(id(loader))
+
+
+def table_of_split(split):
+    table, twice = {}, set()
+    if split is not None and len(split.examples) == len(split.labels):
+        for row, label in zip(split.examples, split.labels):
+            if table.setdefault(tuple(row), label) != label:
+                twice.add(tuple(row))
+    return {key: label for key, label in table.items() if key not in twice}
+
+
+# predictions and labels
+
+
+def scored(evaluation, run, index, own_labels):
+    """The Scored of one evaluation: whole columns, and columns batch by batch joined into one for each line."""
+    given = evaluation.given
+    rows = {place: given[place].batch.rows for place in run}
+    total, found, joined = sum(rows.values()), [], {}
+
+    def paired(compared, first, second, first_row, places):
+        """A Scored, its columns told apart where no metric was given them."""
+        outputs = [row for place in places for row in given[place].outputs]
+        known = own_labels[first_row:first_row + len(first)]
+        if not compared.roles and first_are_predictions(first, second, outputs, known):
+            first, second = second, first
+        return Scored(compared.by, index, first_row, second, first, compared.site)
+
+    for compared in evaluation.compared:
+        place, size = compared.passes - 1, len(compared.first)
+        if place in rows and size == rows[place] and size != total:
+            joined.setdefault((compared.by, str(compared.site)), {}).setdefault(place, compared)
+        elif size == total and (place in rows or follows(given, run, place)):
+            found.append(paired(compared, compared.first, compared.second, 0, run))
+    for by_place in joined.values():
+        places = sorted(by_place)
+        if places != run[run.index(places[0]):run.index(places[-1]) + 1]:
+            continue
+        first, second = ([value for place in places for value in getattr(by_place[place], side)]
+                         for side in ("first", "second"))
+        start = sum(rows[before] for before in run if before < places[0])
+        found.append(paired(by_place[places[0]], first, second, start, places))
+    return found
+
+
+def follows(given, run, place):
+    """Is a pass (by its place) after an evaluation, and no other evaluation between?"""
+    return place > run[-1] and all(each.batch.role == "training" for each in given[run[-1] + 1:place + 1])
+
+
+def first_are_predictions(first, second, outputs, own_labels):
+    """Which of two columns the predictions are: labels have the classes as often as the data set has them, whatever
+    befell the predictions; else predictions are what the outputs name; else they usually stand first."""
+    known = Counter(label for label in own_labels if label != UNKNOWN_LABEL)
+    far = [sum((known - Counter(column)).values()) for column in (first, second)]
+    if far[0] != far[1]:
+        return far[1] < far[0]
+    largest = [int(row.argmax()) if len(row) > 1 else int(row[0] > 0) for row in outputs]
+    return agreement(first, largest) >= agreement(second, largest)
+
+
+def agreement(values, others):
+    return sum(value == other for value, other in zip(values, others))
+
+
+# rows that the model was trained on in another fold
+
+
+def trained_before(reader, given, iteration):
+    """(share of an evaluated loader's rows that its model was trained on over earlier loaders, over the latest one);
+    (None, None) where it was trained over one loader only, or stood anew when it began with the latest."""
+    seen = list({id(each.loader): each for each in given.trained_on}.values())
+    if len(seen) < 2 or seen[-1].anew or any(each.loader is iteration.loader for each in seen):
+        return None, None
+    *earlier, latest = [(each.loader, each.seen_loader) for each in seen]
+    rows = rows_of(reader, [(iteration.loader, iteration.seen_loader), latest, *earlier])
+    if not rows or not rows[0]:
+        return None, None
+    own, now, *before = rows
+    return len(own & set().union(*before)) / len(own), len(own & now) / len(own)
+
+
+def rows_of(reader, loaders):
+    """The rows that each (loader, SeenLoader) draws from, as sets: by their numbers in one data set, else by their token
+    ids; None where they cannot be told."""
+    numbers = [numbers_of(loader) for loader, _ in loaders]
+    if None not in numbers and len({base for base, _ in numbers}) == 1:
+        return [each for _, each in numbers]
+    splits = [reader.split(*each) for each in loaders]
+    if any(split is None or not split.examples for split in splits):
+        return None
+    return [set(map(tuple, split.examples)) for split in splits]
+
+
+def numbers_of(loader):
+    """(id of the data set that a loader's rows stand in, their numbers in it); None where it has no such."""
+    data, indices = loader.dataset, getattr(loader.sampler, "indices", None)
+    try:
+        indices = list(range(len(data))) if indices is None else [int(index) for index in indices]
+    except TypeError:
+        return None
+    while isinstance(data, Subset):
+        indices = [int(data.indices[index]) for index in indices]
+        data = data.dataset
+    return id(data), set(indices)
+
+
+# the same rows again
+
+
+def by_trained_model(evaluation, given):
+    """Outputs of the model that was trained for the first rows of an evaluation of another one."""
+    trained = list(evaluation.modules.values())[-1]
+    outputs = []
+    with evaluating(trained):
+        for each in given:
+            if len(each.calls) != 1:
+                break
+            (_, args, kwargs), = each.calls
+            outputs += table_of(trained(*args, **kwargs), each.batch.rows).tolist()
+    return outputs
+
+
+def repeated(observer, runs):
+    """A Repeated of the first rows of the latest evaluation that can be run again; None where there is none."""
+    for run in reversed(runs):
+        given = observer.evaluation.given[run[0]]
+        trained = all(id(module) in observer.evaluation.modules for module in given.roots)
+        if not given.calls or len(given.calls) != len(given.roots) or not trained:
+            continue
+        twice = [outputs_twice(*call, given.batch.rows) for call in given.calls]
+        if any(each is None for each in twice):
+            continue
+        difference = max(float(abs(first - second).max()) for first, second in twice)
+        dropouts = sorted(observer.layers.in_evaluation)
+        return Repeated(given.batch.rows, difference, float(twice[-1][0].std()),
+                        source.make_site(*dropouts[0]) if dropouts else None, given.batch.site)
+    return None
+
+
+def outputs_twice(module, args, kwargs, rows):
+    with evaluating(module):
+        first, second = (table_of(module(*args, **kwargs), rows) for _ in range(2))
+    return None if first is None else (first, second)
+
+
+@contextlib.contextmanager
+def evaluating(module):
+    """In evaluation mode and without gradients inside, as before outside."""
+    flags = {part: part.training for part in module.modules()}
+    try:
+        with torch.no_grad():
+            module.eval()
+            yield
+    finally:
+        for part, flag in flags.items():
+            part.training = flag
