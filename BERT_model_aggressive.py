@@ -108,16 +108,17 @@ class BertSentimentClassifier(nn.Module):
             for module in [*embedding_modules(self.encoder), *layers[:int(len(layers) * share)]]:
                 module.requires_grad_(False)
 
-    def forward(self, input_ids, attention_mask, lengths=None, bottom=None):
+    def forward(self, input_ids, attention_mask, layout=None, bottom=None):
         """Logits [rows, classes] of token ids and mask [rows, positions].
 
         Args:
-            lengths: tokens of each row, a tensor on the CPU; with them no padding is computed after run_end_to_end().
+            layout: where the texts stand in the row of all their tokens (training/encoder/end_to_end.py); with it no
+                padding is computed after run_end_to_end().
             bottom: what the frozen layers made of the same rows [rows, positions, width]; they are not run again.
         """
-        if lengths is None or self.first_position is None:
+        if layout is None or self.first_position is None:
             return self.classifier(self.pooled(input_ids, attention_mask, bottom))
-        return self.classifier(self.pooled_end_to_end(input_ids, lengths, bottom))
+        return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom))
 
     def pooled(self, input_ids, attention_mask, bottom=None):
         """What the head is given [rows, width]: the pooler's output, or where there is none the first token's state."""
@@ -126,9 +127,8 @@ class BertSentimentClassifier(nn.Module):
         pooled = getattr(output, "pooler_output", None)
         return output.last_hidden_state[:, 0] if pooled is None else pooled
 
-    def pooled_end_to_end(self, input_ids, lengths, bottom=None):
+    def pooled_end_to_end(self, input_ids, layout, bottom=None):
         """The same, computed on the tokens alone, and the top layer's end on the first ones alone."""
-        layout = end_to_end(lengths, input_ids.shape[1], input_ids.device)
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
         with ending_with_first_tokens(self.encoder, layout), starting_above(self.encoder, bottom):
             output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
@@ -174,8 +174,8 @@ class BertSentimentClassifier(nn.Module):
             rows = order[start:start + batch_size]
             inputs = self.tokenizer([texts[row] for row in rows], truncation=True, max_length=self.max_length,
                                     padding=True, return_token_type_ids=False, return_tensors="pt")
-            lengths = inputs["attention_mask"].sum(dim=1)
-            probabilities[rows] = self(**inputs.to(device), lengths=lengths).float().softmax(dim=-1).cpu().numpy()
+            layout = end_to_end(inputs["attention_mask"].sum(dim=1), inputs["input_ids"].shape[1]).to(device)
+            probabilities[rows] = self(**inputs.to(device), layout=layout).float().softmax(dim=-1).cpu().numpy()
         self.train(was_training)
         return [self.label_names[best] for best in probabilities.argmax(axis=1)], probabilities
 

@@ -51,7 +51,8 @@ from training.constants import ConstantError
 from training.encoder.end_to_end import QUERY
 from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, load_encoder
 from training.encoder.frozen import frozen_layers, keep_bottom
-from training.encoder.processor import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory, multiply_quickly
+from training.encoder.processor import multiply_quickly
+from training.memory import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory
 from training.run.data import make_loaders, read_tables
 from training.run.optimization import Learner, choose_precision, count_steps, make_optimizer, make_schedule
 from training.run.team import ALONE
@@ -190,7 +191,7 @@ def script_training(settings, model, rows, precision, epochs, cached=False):
     encoded = encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
         print(keep_bottom(settings, model, [encoded], precision.dtype is not None, Path(settings.OUTPUT_DIR), alone=True))
-    loader, _ = make_loaders(settings, encoded, encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    loader, _ = make_loaders(settings, encoded, encoded, model)
     _, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)

@@ -191,6 +191,21 @@ def test_trials_run_one_by_one_and_end_with_a_table_by_macro_f1(train, posts_csv
     assert "one seed, 20 validation rows" in table[6]
 
 
+def test_a_trial_is_not_taken_from_a_folder_whose_table_was_another(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "TRIALS", [""])
+    table = write_csv(tmp_path / "posts.csv", posts(60))
+    assert train(TRAIN_PATH=table, RUN_TRIALS=True)[0] == 0
+    write_csv(table, posts(60, seed=1))
+    status, _, errors = train(TRAIN_PATH=table, RUN_TRIALS=True)
+    assert status == 2 and errors.count("\n") == 1 and "another training file" in errors and "OUTPUT_DIR" in errors
+
+
+def test_what_a_run_sets_for_its_process_is_undone_behind_it(train, posts_csv):
+    before = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    assert train(TRAIN_PATH=posts_csv, DETERMINISTIC=True)[0] == 0
+    assert (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()) == before
+
+
 def test_a_trial_that_fails_is_named_and_the_others_go_on(train, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "TRIALS", ["", "BATCH_SIZE=8"])
     train_epochs = script.train_epochs

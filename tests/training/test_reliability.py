@@ -20,9 +20,10 @@ from test_training import CPU_FP16, loader_of, random_rows, setup, small_model
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.files import file_sha256
+from training.memory import memory_bytes, out_of_memory
 from training.run.optimization import Learner, Precision
 from training.run.tally import NumbersGoneWrong
-from training.run.trouble import memory_advice, out_of_memory
+from training.run.trouble import memory_advice
 
 SMALL = {"BATCH_SIZE": 16, "NUM_EPOCHS": 3, "SAVE_EVERY": 3}
 
@@ -341,6 +342,33 @@ def test_a_scaler_that_skips_more_than_twenty_steps_in_a_row_stops_the_run():
         script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
 
 
+def test_skipped_steps_in_a_row_are_counted_across_epochs(train, posts_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "choose_precision", lambda enable_fp16: HopelessScale(torch.device("cpu"), torch.float16, "fp16"))
+    status, screen, errors = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=12, EARLY_STOPPING_PATIENCE=0)
+    assert status == 1 and errors.count("\n") == 1, errors
+    assert "epoch 4: the scaler has skipped 21 steps in a row, up to step 3 of the epoch" in errors     # 6 an epoch
+
+
+class HopelessScale(Precision):
+    """A scale at which every gradient overflows, and that is not lowered."""
+
+    def scaler(self):
+        return torch.amp.GradScaler("cpu", init_scale=2.0**120, backoff_factor=1.0 - 1e-9)
+
+
+def test_out_of_memory_before_the_first_step_is_told_in_one_line(train, posts_csv, monkeypatch):
+    monkeypatch.setattr(script, "find_encoder", lambda name: torch.empty(10**15))
+    status, _, errors = train(TRAIN_PATH=posts_csv)
+    assert status == 1 and errors.startswith("error: out of memory: ") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("limit, told", [("max", None), (str(10**9), 10**9)])
+def test_a_containers_limit_counts_as_the_memory_there_is(tmp_path, limit, told):
+    (tmp_path / "memory.max").write_text(limit + "\n")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert memory_bytes([tmp_path / "memory.max", tmp_path / "not there"]) == (told or machine)
+
+
 # Short of disk or memory
 
 @pytest.fixture
@@ -379,6 +407,8 @@ def test_out_of_memory_says_what_was_asked_and_which_constants_need_less(batch, 
     with pytest.raises(RuntimeError) as error:
         torch.empty(10**15)
     assert out_of_memory(error.value)
+    for words in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"):
+        assert out_of_memory(RuntimeError(words))
     told = memory_advice(error.value, settings)
     assert advice in told and "tried to allocate 4000000000000000 bytes" in told
     cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB "

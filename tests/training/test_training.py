@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+from types import SimpleNamespace
+
 import numpy
 import pytest
 import torch
@@ -14,13 +16,15 @@ from transformers import BertConfig, BertModel
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from sklearn.svm import LinearSVC
+from training.encoder.end_to_end import end_to_end
 from training.run import baseline as baseline_room
 from training.run.baseline import Baseline, measure_baseline
-from training.run.optimization import (Learner, Precision, choose_precision, count_steps, make_optimizer,
+from training.run.optimization import (Learner, Precision, batch_loss, choose_precision, count_steps, make_optimizer,
                                        make_schedule)
 from training.run.screen import meaning
+from training.run.team import ALONE
 from training.texts.batches import Encoded, LikeLengthBatches, encode, padded
-from training.texts.tables import Table
+from training.texts.tables import Table, Texts
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CPU = Precision(torch.device("cpu"), None, "fp32")
@@ -41,9 +45,10 @@ def random_rows(count, seed=0):
     return Encoded(numpy.concatenate(rows).astype(numpy.int32), numpy.cumsum([0, *map(len, rows)]), labels)
 
 
-def loader_of(rows, batch_size, seed=0):
+def loader_of(rows, batch_size, seed=0, layout_of=end_to_end):
     sampler = LikeLengthBatches(rows.lengths(), batch_size, 50, seed)
-    return torch.utils.data.DataLoader(rows, batch_sampler=sampler, collate_fn=lambda chosen: padded(chosen, 0))
+    return torch.utils.data.DataLoader(rows, batch_sampler=sampler,
+                                       collate_fn=lambda chosen: padded(chosen, 0, layout_of=layout_of))
 
 
 def setup(model, loader, rate=1e-3, epochs=1, accumulation=1, warmup_ratio=0.1, weight_decay=0.01):
@@ -91,16 +96,41 @@ def test_biases_and_norms_are_not_decayed_and_everything_trainable_is_in_the_opt
     assert any("LayerNorm.weight" in name for name in undecayed) and any(name.endswith("bias") for name in undecayed)
 
 
-def test_accumulated_small_batches_make_the_same_step_as_one_large_batch():
-    rows = random_rows(16)
-    after = []
-    for batch_size, accumulation in ((16, 1), (4, 4)):
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows, batch_size, accumulation", [(16, 4, 4), (45, 32, 2)])
+def test_accumulated_batches_make_the_same_step_as_one_batch_of_all_their_rows(rows, batch_size, accumulation, weighted):
+    rows, gradients = random_rows(rows), []
+    weights = torch.tensor([0.5, 1.0, 2.0, 4.0]) if weighted else None
+    for size, passes in ((len(rows), 1), (batch_size, accumulation)):
         model = small_model(head="linear")
-        loader = loader_of(rows, batch_size)
+        loader = loader_of(rows, size)
         optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
-        script.train_epoch(Learner(model, optimizer, schedule, CPU, CPU.scaler(), accumulation=accumulation), loader)
-        after.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
-    torch.testing.assert_close(*after, rtol=1e-4, atol=1e-6)
+        optimizer.register_step_pre_hook(lambda *_: gradients.append(
+            torch.cat([parameter.grad.flatten().clone() for parameter in model.parameters()])))
+        script.train_epoch(Learner(model, optimizer, schedule, CPU, CPU.scaler(), accumulation=passes, max_grad_norm=0,
+                                   loss_weights=weights), loader)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, (0.5, 1.0, 2.0, 4.0)])
+def test_the_loss_is_torchs_cross_entropy(weights, smoothing):
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(9, 4, generator=draw), torch.randint(4, (9,), generator=draw)
+    weights = None if weights is None else torch.tensor(weights)
+    learner = SimpleNamespace(loss_weights=weights, label_smoothing=smoothing, team=ALONE)
+    torch.testing.assert_close(batch_loss(logits, labels, learner, []), torch.nn.functional.cross_entropy(
+        logits, labels, weights, label_smoothing=smoothing))
+
+
+def test_the_two_batches_that_need_most_memory_come_first_and_only_in_the_first_epoch():
+    lengths = numpy.random.default_rng(0).integers(3, 120, 900)
+    batches = LikeLengthBatches(lengths, 32, 5, seed=7)
+    needed = {}
+    for batches.epoch in (1, 2):
+        needed[batches.epoch] = [len(batch) * lengths[batch].max() for batch in batches]
+    assert sorted(needed[1])[-2:] == needed[1][:2][::-1]
+    assert sorted(needed[2])[-2:] != needed[2][:2][::-1] and sorted(needed[1]) == sorted(needed[1])
 
 
 def test_gradients_are_unscaled_before_they_are_clipped():
@@ -116,16 +146,18 @@ def test_gradients_are_unscaled_before_they_are_clipped():
     assert after[0] == pytest.approx(0.01, rel=1e-3) and after[1] == pytest.approx(0.01, rel=1e-2)
 
 
-def test_a_step_that_the_scaler_skips_moves_neither_weights_nor_schedule_and_is_counted():
+def test_a_step_that_the_scaler_skips_costs_one_place_of_the_schedule_and_is_counted(recwarn):
     model, loader = small_model(), loader_of(random_rows(32), 8)
-    optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
+    optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0, epochs=2)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)    # overflows fp16 in the first steps, then settles
     seen = script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
-    assert seen["skipped"] == 4 and schedule.last_epoch == 0
-    before = [one.detach().clone() for one in model.parameters()]
+    assert seen["skipped"] == 4 and schedule.last_epoch == 4
+    assert all(torch.equal(parameter, kept) for parameter, kept in zip(model.parameters(), before))
+    assert not [warning for warning in recwarn if "lr_scheduler.step" in str(warning.message)]
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     seen = script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
-    assert seen["skipped"] == 0 and schedule.last_epoch == 4
+    assert seen["skipped"] == 0 and schedule.last_epoch == 8
     assert any(not torch.equal(one, other) for one, other in zip(before, model.parameters()))
 
 
@@ -448,3 +480,17 @@ def test_the_official_validation_file_is_called_out(train, real_data):
     assert status == 0
     assert "of the validation texts 71.6% and of the ids 100.0% stand in training too" in screen
     assert "INFLATED" in screen and "inflated: 100% of validation stands in training" in screen
+
+
+def test_a_validation_loss_that_is_no_number_is_said():
+    baseline = Baseline(loss=1.38, accuracy=0.3, largest_class="a", linear_accuracy=0.5, linear_macro_f1=0.5)
+    assert "not a number" in meaning([{"val_loss": float("nan"), "train_loss": 1.0}], baseline)
+
+
+def test_guessing_stays_finite_where_training_lacks_a_class():
+    training = Table("", Texts(["good"] * 30), ["0"] * 30)
+    validation = Table("", Texts(["good"] * 4), ["0", "0", "0", "2"])
+    labels = numpy.zeros(30, dtype=int), numpy.array([0, 0, 0, 2])
+    baseline = measure_baseline(training, validation, ["0", "1", "2"], *labels)
+    assert baseline.loss == pytest.approx(-(3 * numpy.log(31 / 33) + numpy.log(1 / 33)) / 4)
+    assert meaning([{"val_loss": 5.0, "train_loss": 5.0}], baseline).startswith("no better than guessing")

@@ -9,6 +9,7 @@ tally.py            what an epoch sums up, and flags of numbers gone wrong
 state.py            the Progress, saved and gone on from
 results.py          what each epoch leaves in the folder
 ensemble.py         the means over several epochs
+process.py          what a run sets for its whole process
 screen.py           all that is said
 interruption.py     Ctrl-C and SIGTERM
 trouble.py          what can go wrong, in one line for people

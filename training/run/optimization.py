@@ -78,27 +78,50 @@ def class_loss_weights(labels, classes, device):
     return torch.tensor(weights, dtype=torch.float32, device=device)
 
 
-def batch_loss(logits, labels, loss_weights, label_smoothing, team):
-    """The mean loss of the rows; of several processes' rows together, once their gradients are averaged."""
-    if team.size == 1:
-        return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing)
-    weight = loss_weights[labels].sum() if loss_weights is not None else logits.new_tensor(float(len(labels)))
-    torch.distributed.all_reduce(weight)
-    return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing, reduction="sum") \
-        * team.size / weight
+def batch_loss(logits, labels, learner, weights_of_group):
+    """The mean loss of the rows, each weighed by its class; of several processes' rows together, once their gradients
+    are averaged. The rows' weight is put behind weights_of_group, the weights of the batches of this step.
+
+    Of several batches to a step each is divided by the first one's weight, for want of their sum: see weigh_group.
+    """
+    losses = row_losses(logits, labels, learner.loss_weights, learner.label_smoothing)
+    weight = torch.full((), float(len(labels)), device=logits.device) if learner.loss_weights is None else \
+        learner.loss_weights[labels].sum()
+    if learner.team.size > 1:
+        torch.distributed.all_reduce(weight)
+    weights_of_group.append(weight)
+    return losses.sum() * learner.team.size / weights_of_group[0]
+
+
+def weigh_group(gradients, weights):
+    """Make gradients that were summed over several batches those of the mean over all their rows."""
+    if len(weights) > 1:
+        torch._foreach_mul_(gradients, weights[0] / torch.stack(weights).sum())
+
+
+def row_losses(logits, labels, class_weights, label_smoothing):
+    """Cross-entropy [rows] of logits [rows, classes], as torch's with reduction "none".
+
+    Written out where both options are on: torch's then looks for labels to ignore, and the host has to wait for it.
+    """
+    if class_weights is None or not label_smoothing:
+        return cross_entropy(logits, labels, class_weights, label_smoothing=label_smoothing, reduction="none")
+    of_class = -logits.log_softmax(dim=1) * class_weights
+    return (1 - label_smoothing) * of_class.gather(1, labels[:, None])[:, 0] + label_smoothing * of_class.mean(dim=1)
 
 
 def logits_of(model, batch, precision, bottom=None):
     """Logits [rows, classes] in float32 of a batch from a loader; bottom: the BottomStates to learn its rows' from."""
     inputs = {name: batch[name].to(precision.device, non_blocking=True)
               for name in ("input_ids", "attention_mask", "bottom") if name in batch}
+    layout = batch["layout"].to(precision.device) if "layout" in batch else None
     if "bottom" in inputs:
         inputs["bottom"] = inputs["bottom"].float()
     with precision.autocast():
         if bottom is None or "bottom" in batch:
-            return model(**inputs, lengths=batch["lengths"]).float()
+            return model(**inputs, layout=layout).float()
         with seeing_bottom(model.encoder) as seen:
-            logits = model(**inputs, lengths=batch["lengths"])
+            logits = model(**inputs, layout=layout)
     lengths = batch["lengths"].numpy()
     states = seen[0][0, :lengths.sum()] if seen[0].shape[0] == 1 else seen[0][inputs["attention_mask"].bool()]
     bottom.keep(batch["rows"].numpy(), states, lengths)

@@ -96,7 +96,8 @@ def meaning(history, baseline):
         if last["val_loss"] > before["val_loss"] and last["train_loss"] < before["train_loss"] \
                 and last["val_loss"] < baseline.loss:
             return "validation loss rises while training loss falls: overfitting begins"
-    return next(text for bound, text in MEANINGS if last["val_loss"] > bound * baseline.loss)
+    return next((text for bound, text in MEANINGS if last["val_loss"] > bound * baseline.loss),
+                "the validation loss is not a number: weights or activations have overflowed")
 
 
 def say_epoch(history, baseline, warning):

@@ -30,11 +30,18 @@ class Progress:
     epoch: int = 1              # the epoch under way
     step: int = 0               # optimizer steps in all, those that the scaler skipped among them
     tally: Tally | None = None  # of the epoch under way
+    skipped_in_a_row: int = 0   # steps that the scaler had skipped one after the other when the last epoch ended
     history: list[dict] = dataclasses.field(default_factory=list)
     best: dict | None = None    # the best epoch's line of history and its probabilities [validation rows, classes]
     finished: bool = False
     ensemble: list[dict] = dataclasses.field(default_factory=list)     # the ENSEMBLE best epochs: number, macro-F1,
                                                                         # probabilities
+
+
+def table_sums(settings):
+    """Checksums of the tables' files."""
+    return {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH),
+            "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""}
 
 
 def rows_sha256(*encoded):
@@ -103,7 +110,7 @@ def whole_state(learner, place, progress, of_each):
         best, probabilities = best.copy(), torch.from_numpy(best["probabilities"])
         del best["probabilities"]
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished,
-             "history": progress.history, "best": best, "constants": vars(place.settings), "data": place.sha256,
+             "skipped_in_a_row": progress.skipped_in_a_row, "history": progress.history, "best": best, "constants": vars(place.settings), "data": place.sha256,
              "versions": versions(), "device": str(learner.precision.device), "processes": learner.team.size,
              "best_sha256": file_sha256(place.folder / "best" / "model.safetensors") if best else None}
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
@@ -174,7 +181,8 @@ def resume(learner, place):
         say("resume", f"{place.folder} has no saved state: the run begins at the start")
         return None
     about = json.loads(state["about"])
-    progress = Progress(about["epoch"], about["step"], None, about["history"], about["best"], about["finished"])
+    progress = Progress(about["epoch"], about["step"], None, about.get("skipped_in_a_row", 0), about["history"], about["best"],
+                        about["finished"])
     say("resume", f"epoch {progress.epoch}, after {progress.step:,} optimizer steps, from {place.folder}"
         if not progress.finished else f"{place.folder} is finished: nothing is left to train")
     refuse_other_run(about, place)
@@ -185,7 +193,7 @@ def resume(learner, place):
     if str(device) != about["device"]:
         say("", f"begun on {about['device']}, going on on {device}: the figures will not be the same bit for bit")
     for name in ("model", "optimizer", "schedule", "scaler", "averaged"):
-        if getattr(learner, name) is not None:
+        if getattr(learner, name) is not None and state[name]:      # a scaler at rest, as on a CPU, has an empty state
             getattr(learner, name).load_state_dict(state[name])
     progress.ensemble = [epoch | {"probabilities": epoch["probabilities"].numpy()} for epoch in state["ensemble"]]
     if own["tally"] is not None:

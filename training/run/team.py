@@ -1,5 +1,6 @@
 """Several processes that train one model together, as torchrun starts them; alone a process is the first of one."""
 
+import contextlib
 import datetime
 import os
 import sys
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+
+WAIT = datetime.timedelta(hours=1)      # the first writes files while the others wait for it
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,11 @@ def join_team():
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # The first waits for nobody while it writes; the others may have to wait for it.
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo",
-                                         timeout=datetime.timedelta(hours=1))
+                                         timeout=WAIT)
     if rank:
         sys.stdout = open(os.devnull, "w")
-    return Team(rank, size, torch.distributed.new_group(backend="gloo"))
+    return Team(rank, size, torch.distributed.new_group(backend="gloo", timeout=WAIT))
 
 
 def leave_team(team):
@@ -44,6 +47,13 @@ def with_team(model, team):
     if team.size == 1:
         return model
     return nn.parallel.DistributedDataParallel(model)     # device_ids would move the lengths to the device too
+
+
+def exchange_gradients(model, now):
+    """A context for a forward and a backward pass; of several processes it gives each the others' gradients, if now."""
+    if now or not isinstance(model, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return model.no_sync()
 
 
 def all_agree(team, number):

@@ -9,6 +9,7 @@ from pathlib import Path
 from training.files import write_whole
 from training.run.baseline import Baseline
 from training.run.screen import say
+from training.run.state import table_sums
 from training.run.trouble import RunError
 
 
@@ -49,7 +50,7 @@ def trial_result(folder, settings):
     """What a finished trial came to; kept in its folder, with the constants that it was made with."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-    result = {"constants": vars(settings), "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]),
+    result = {"constants": vars(settings), "tables": table_sums(settings), "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]),
               "baseline": config["baseline"], "rows": config["validation_rows"], "encoder": config["encoder"],
               "seconds": sum(epoch["seconds"] for epoch in epochs)}
     write_whole(folder / "trial.json", json.dumps(result, indent=2) + "\n")
@@ -57,12 +58,13 @@ def trial_result(folder, settings):
 
 
 def finished_trial(folder, settings):
-    """The result of a trial that was finished before with the same constants, or None."""
+    """The result of a trial that was finished before with the same constants on the same tables, or None."""
     try:
         result = json.loads((folder / "trial.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return result if result["constants"] == vars(settings) else None
+    same = result["constants"] == vars(settings) and result.get("tables") == table_sums(settings)
+    return result if same else None
 
 
 def say_trials(results):
