@@ -32,7 +32,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from BERT_model_aggressive import FREEZE_STRATEGIES, HEADS, BertSentimentClassifier
-from diagnosis.look import look
+from diagnosis.look import PlannedRun, Rows, look
 from training.constants import ConstantError, help_text, read_constants
 from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
@@ -202,11 +202,10 @@ def prepare_learner(settings, data, model, precision, team):
     screen.say_plan(settings, schedule, steps_per_epoch, steps, loader.batch_sampler.merged)
     sample = model.tokenizer(data.training.texts[:1000], truncation=False, verbose=False,
                              return_attention_mask=False)["input_ids"]
-    training, validation = (each.dataset for each in data.loaders)
-    screen.say_look(look(
-        model, model.encoder, optimizer, schedule, steps_per_epoch, settings.NUM_EPOCHS, model.tokenizer,
-        Tokens(training), training.labels, Tokens(validation), validation.labels, settings.BATCH_SIZE,
-        settings.MAX_LENGTH, list(map(len, sample)), __file__))
+    rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
+    run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
+                     settings.MAX_LENGTH, list(map(len, sample)))
+    screen.say_look(look(model, optimizer, schedule, run, __file__))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
     weights = class_loss_weights(data.training_labels, len(data.names), precision.device) \

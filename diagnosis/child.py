@@ -1,24 +1,42 @@
-"""Runs one script under observation: python child.py <record.json> <script> [its arguments].
+"""The observed half of an examination: python child.py <record.json> <script> [its arguments].
 
-The script sees what it would see if it were run itself: sys.argv, sys.path[0], __main__ with its file, its working
-directory. The record is written by the observer, which also ends this process.
+Runs one script under observation and ends this process when enough was seen; then the record is written, part by part,
+and last the controls, made on copies of the live objects. The script sees what it would see if it were run itself:
+sys.argv, sys.path[0], __main__ with its file, its working directory. The other half is examine.py.
 """
 
 import builtins
 import os
 import sys
+import time
 import types
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if __name__ == "__main__":
+    sys.path[0] = ROOT      # in place of this file's folder, until the script's own takes its place
+
+import torch  # noqa: E402
+
+from diagnosis.experiments import replay  # noqa: E402
+from diagnosis.experiments.controls import Live, run_controls  # noqa: E402
+from diagnosis.observe import assemble, inputs, patches  # noqa: E402
+from diagnosis.observe.observer import Observer  # noqa: E402
+from diagnosis.observe.plan import planned_rates  # noqa: E402
+from diagnosis.record import record as records  # noqa: E402
+
+CONTROL_SECONDS = 25    # for the controls
+RATES = 60              # optimizer steps whose rates the controls get
 
 
 def main(path, script, arguments):
-    sys.path[0] = ROOT
-    from diagnosis.experiments import replay    # noqa: F401
-    from diagnosis.observe import patches
-    from diagnosis.record import assemble     # noqa: F401 (now, while the folder is on the path)
-    from diagnosis.observe.observer import Observer
-    observer = Observer(os.path.abspath(path), script, arguments)
+    """Does not return."""
+    path = os.path.abspath(path)
+
+    def write_record(record):
+        write(record, path)
+
+    record = records.Record(target=str(script), arguments=list(arguments))
+    observer = Observer(record, script, replay.make, write_record, conclude)
     patches.install(observer)
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(os.path.realpath(script))
@@ -38,6 +56,54 @@ def run(file):
     with open(file, "rb") as source:
         code = compile(source.read(), file, "exec")
     exec(code, module.__dict__)
+
+
+def conclude(observer):
+    """At the stop: fill the record, writing it after each part, make the controls and write it again."""
+    record, attempt = observer.record, observer.guard.attempt
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False), \
+            torch.autocast("cuda", enabled=False):
+        observer.before_training = observer.before_training or attempt(observer.describe_model)
+        for part in (assemble.fill, inputs.fill_splits, inputs.fill_tokenizer, inputs.fill_features):
+            attempt(part, observer)
+            observer.write(record)
+        live = live_objects(observer)
+        if live is not None:
+            record.controls = attempt(run_controls, live, record, CONTROL_SECONDS) or []
+        record.seconds = time.monotonic() - observer.began
+    observer.write(record)
+
+
+def live_objects(observer):
+    """What the controls need; None where no training batch can be run again."""
+    before, record = observer.before_training, observer.record
+    if before is None:
+        return None
+    batches = [replay.for_model(kept, before.model) for kept in observer.kept_batches]
+    batches = [batch for batch in batches if batch is not None]
+    if not batches:
+        return None
+    optimizer = main_optimizer(observer)
+    seen = record.batches_of("training")
+    batch_size = record.training.batch_size or (seen[0].rows if seen else 0)
+    return Live(before.model, batches[0], batch_size, optimizer, planned_rates(observer, optimizer, RATES),
+                before.state, batches[1:])
+
+
+def main_optimizer(observer):
+    """The optimizer that holds most of the weights with a gradient; None where there is none."""
+    sizes = {id(tensor): tensor.numel() for tensor in observer.before_training.tensors
+             if id(tensor) in observer.gradients.last}
+    return max(observer.optimizers.used(), default=None, key=lambda optimizer: sum(
+        sizes.get(id(tensor), 0) for group in optimizer.param_groups for tensor in group["params"]))
+
+
+def write(record, path):
+    """Atomically, so that a reader never sees half a record."""
+    beside = f"{path}.part"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(records.to_json(record))
+    os.replace(beside, path)
 
 
 if __name__ == "__main__":

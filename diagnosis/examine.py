@@ -18,9 +18,10 @@ import uuid
 from collections import deque
 from pathlib import Path
 
-from diagnosis.verdict import report
-from diagnosis.verdict.judge import Judgement, judge
 from diagnosis.record.record import Crash, Record, from_json
+from diagnosis.verdict import report
+from diagnosis.verdict.conclusion import not_examined
+from diagnosis.verdict.judge import judge, nothing_judged
 
 CHILD = Path(__file__).with_name("child.py")
 LOG_LIMIT = 5_000_000       # bytes of the script's output that are kept from its start
@@ -44,12 +45,12 @@ def examine(script, arguments, report_dir, time_limit):
         return 130
     record.target, record.arguments = str(script), list(arguments)
     judgement = judge(record)
-    reason = not_examined(record, judgement, time_limit)
+    reason = not_examined(record, judgement.findings, time_limit)
     if reason:
-        judgement = nothing_judged(judgement, reason)
+        judgement = nothing_judged(record, judgement, reason)
     record.seconds = time.monotonic() - began
-    report.write(record, judgement, report_dir, reason)
-    print(report.screen(record, judgement, report_dir, reason), flush=True)
+    report.write(record, judgement, report_dir)
+    print(report.screen(record, judgement, report_dir), flush=True)
     errors = any(finding.level == "error" for finding in judgement.findings)
     return 2 if reason else int(errors)
 
@@ -199,25 +200,3 @@ def how_it_died(status):
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
     hint = " (often: out of memory)" if name == "SIGKILL" else ""
     return f"its process was ended by {name}{hint}"
-
-
-def not_examined(record, judgement, time_limit):
-    """Why the run could not be judged at all, in one clause; None where it could."""
-    explained = any(finding.level == "error" for finding in judgement.findings)
-    if record.optimizer_steps or (explained and (record.backwards or record.ended == "crashed")):
-        return None
-    if record.ended == "crashed" and record.crash.kind == "SystemExit":
-        return f"the script left by sys.exit({record.crash.message.strip()}) before its first training step"
-    if record.ended == "crashed":
-        return f"the script crashed before its first training step: {report.crash_line(record.crash)}"
-    if record.ended == "asked for input":
-        return "the script asks for input before its first training step; give it by arguments or a file instead"
-    if record.ended == "time limit":
-        return f"no optimizer step was seen within {time_limit:g} s (--TIME_LIMIT=... allows more)"
-    return "the script ended without one optimizer step: it does no training when it is run like this"
-
-
-def nothing_judged(judgement, reason):
-    """Every check as not made: a run without training shows nothing."""
-    names = [finding.name for finding in judgement.findings] + judgement.passed
-    return Judgement(not_checked=[(name, reason) for name in names + [name for name, _ in judgement.not_checked]])

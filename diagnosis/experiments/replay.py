@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from diagnosis.record import nested
-from diagnosis.experiments.controls import ROWS, first_rows
+
+ROWS = 8        # of a recorded batch are kept: enough to be learned by heart, few enough to repeat often
 
 BETWEEN = {     # what scripts do between a model's output and the loss
     "nothing": lambda leaf: leaf, "squeeze": lambda leaf: leaf.squeeze(-1), "squeeze all": torch.squeeze,
@@ -29,7 +30,7 @@ def make(now, tensor):
     if run is None:
         return None
     modules, output = [call[0] for call in now.calls], now.calls[-1][3]
-    chosen = next((one for one in now.losses if one.result is tensor), now.losses[-1] if now.losses else None)
+    chosen = next((call for call in now.losses if call.result is tensor), now.losses[-1] if now.losses else None)
     if chosen is not None and not chosen.inside:
         way = way_to_logits(output, chosen.arguments["input"].detach())
         return (modules, of_outside_loss(run, *way, chosen, rows)) if way else None
@@ -47,10 +48,10 @@ def for_model(made, model):
     modules, forward = made
     if len(modules) == 1 and modules[0] is model:
         return lambda copied: forward([copied])
-    places = {id(one): place for place, one in enumerate(model.children())}
-    if not all(id(one) in places for one in modules):
+    places = {id(child): place for place, child in enumerate(model.children())}
+    if not all(id(module) in places for module in modules):
         return None
-    order = [places[id(one)] for one in modules]
+    order = [places[id(module)] for module in modules]
     return lambda copied: forward([list(copied.children())[place] for place in order])
 
 
@@ -61,10 +62,8 @@ def chain(calls, rows):
         feeds = []
         for path, leaf in nested.tensors((args, kwargs)):
             if place and leaf.is_floating_point():
-                way = next((found for earlier in range(place)
-                            for found in [way_between(calls[earlier][3], leaf.detach())] if found), None)
-                source = next((earlier for earlier in range(place)
-                               if way and way_between(calls[earlier][3], leaf.detach())), None)
+                ways = ((source, way_between(calls[source][3], leaf.detach())) for source in range(place))
+                source, way = next(((source, way) for source, way in ways if way), (None, None))
                 if way is None:
                     return None
                 feeds.append((path, source, *way))
@@ -83,34 +82,43 @@ def chain(calls, rows):
 
 def way_between(output, wanted):
     """(path, function) from one module's output to the next one's input."""
-    for path, leaf in nested.tensors(output):
-        for between in POOLING:
-            try:
-                found = between(leaf.detach())
-            except (RuntimeError, IndexError):
-                continue
-            if found.shape == wanted.shape and torch.allclose(found.float(), wanted.float(), atol=1e-5):
-                return path, between
-    return None
-
-
-def cut(value, rows):
-    return first_rows(nested.copied(value), ROWS, rows)
+    return first_way(nested.tensors(output), POOLING, wanted, equal_nan=False)
 
 
 def way_to_logits(output, wanted):
     """(path, function) that lead from a model's output to the loss's input; None where none of the usual does."""
-    for path, leaf in nested.tensors(output):
-        if not leaf.is_floating_point():
-            continue
-        for between in BETWEEN.values():
+    numbers = ((path, leaf) for path, leaf in nested.tensors(output) if leaf.is_floating_point())
+    return first_way(numbers, BETWEEN.values(), wanted, equal_nan=True)
+
+
+def first_way(leaves, functions, wanted, equal_nan):
+    """(path, function) of the first leaf that one of the functions turns into what is wanted; None without any."""
+    for path, leaf in leaves:
+        for function in functions:
             try:
-                found = between(leaf.detach())
+                found = function(leaf.detach())
             except (RuntimeError, IndexError):
                 continue
-            if found.shape == wanted.shape and torch.allclose(found.float(), wanted.float(), atol=1e-5, equal_nan=True):
-                return path, between
+            if found.shape == wanted.shape and torch.allclose(found.float(), wanted.float(), atol=1e-5,
+                                                              equal_nan=equal_nan):
+                return path, function
     return None
+
+
+def cut(value, batch_size):
+    """A copy of nested arguments with every tensor of batch_size rows cut to its first ROWS."""
+    return first_rows(nested.copied(value), ROWS, batch_size)
+
+
+def first_rows(value, rows, batch_size):
+    """The same nested arguments with every tensor whose first dimension is batch_size cut to its first rows."""
+    if isinstance(value, torch.Tensor):
+        return value[:rows] if value.dim() and value.shape[0] == batch_size else value
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(first_rows(part, rows, batch_size) for part in value)
+    if hasattr(value, "items"):
+        return {name: first_rows(part, rows, batch_size) for name, part in value.items()}
+    return value
 
 
 def of_outside_loss(run, path, between, chosen, rows):

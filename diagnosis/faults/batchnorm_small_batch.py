@@ -12,12 +12,14 @@ How it is found
     The rows of the batches that BatchNorm layers saw in training; the rows that the last batch of an epoch will have.
 
 Wrong
-    norm = nn.BatchNorm1d(32).train()
-    normed = norm(torch.randn(1, 32))
+    from torch.utils.data import DataLoader
+    loader = DataLoader(loader.dataset, batch_size=2, shuffle=True, collate_fn=collate)
+    head = nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
 
 Right
-    norm = nn.LayerNorm(32).train()
-    normed = norm(torch.randn(1, 32))
+    from torch.utils.data import DataLoader
+    loader = DataLoader(loader.dataset, batch_size=16, shuffle=True, collate_fn=collate)
+    head = nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 2))
 
 Not to be confused with
     A short last batch now and then. Gradient accumulation does not help here: each pass is normed by itself.
@@ -26,7 +28,7 @@ Not to be confused with
 import re
 from statistics import median
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
@@ -34,22 +36,23 @@ EFFECT = "slows"
 CAUSED_BY = ("eval-mode",)
 
 FEW_ERROR, FEW_WARNING = 4, 8       # rows of the usual batch below these; 16 and more are usual
+KINDS = ("BatchNorm", "SyncBatchNorm", "LazyBatchNorm")
 ONE_ROW = re.compile("Expected more than 1 value per channel when training")
 
 
 def check(record):
-    norms = [one for one in record.modules if one.kind.startswith(("BatchNorm", "SyncBatchNorm", "LazyBatchNorm"))]
+    norms = [module for module in record.modules if module.kind.startswith(KINDS)]
     crashed = record.crash is not None and ONE_ROW.search(record.crash.message)
     if crashed:
         return _one_row(norms, "a batch of one row reached BatchNorm, which stops there",
                         {"crash": record.crash.message.strip().partition("\n")[0]}, record.crash.site)
     if not norms:
         return None if record.modules or record.parameters else NotMeasured("no trained model was seen")
-    norms = [one for one in norms if one.training is not False]
+    norms = [norm for norm in norms if norm.training is not False]
     if not norms:
         return None
     rows = [batch.rows for batch in record.batches_of("training") if batch.rows]
-    rows = rows or [one.rows for one in norms if one.rows]
+    rows = rows or [norm.rows for norm in norms if norm.rows]
     if not rows:
         return NotMeasured("no training pass was seen")
     usual = median(rows)
@@ -60,7 +63,7 @@ def check(record):
                 "relative_error_of_a_standard_deviation": rounded((2 * max(1.0, usual - 1)) ** -0.5)},
             "Mean and standard deviation of so few rows are mostly noise, and validation uses other ones.",
             "Use LayerNorm in the head, or batches of 16 rows and more.", record.training.made)
-    if _one_row_is_left_over(record.training) and any(one.part == "head" for one in norms):
+    if _one_row_is_left_over(record.training) and any(norm.part == "head" for norm in norms):
         return _one_row(norms, "the last batch of each epoch will have one row, where BatchNorm stops",
                         {"rows": record.training.rows, "batch_size": record.training.batch_size,
                          "rows_left_over": 1}, record.training.made)

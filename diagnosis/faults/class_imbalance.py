@@ -12,11 +12,14 @@ How it is found
     classes evenly, or where the validation batches show a macro-F1 well above that of naming the largest class.
 
 Wrong
+    good = [row for row in rows if row[1] == "good"]
+    rows = good + [row for row in rows if row[1] == "bad"][:10]
     loss_function = nn.CrossEntropyLoss()
-    counts = [980, 15, 5]
 
 Right
-    counts = torch.tensor([980.0, 15.0, 5.0])
+    good = [row for row in rows if row[1] == "good"]
+    rows = good + [row for row in rows if row[1] == "bad"][:10]
+    counts = torch.tensor([10.0, len(good)])
     loss_function = nn.CrossEntropyLoss(weight=counts.sum() / (len(counts) * counts))
 
 Not to be confused with
@@ -28,11 +31,11 @@ from collections import Counter
 
 from sklearn.metrics import f1_score
 
-from diagnosis.verdict.course import rounded
 from diagnosis.faults import labels_single_class
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training_labels, percent, predictions, rebalanced,
-                                scored_batches)
+from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training_labels, predictions, rebalanced,
+                                        scored_batches)
 
 GROUP = "data"
 EFFECT = "misleads"

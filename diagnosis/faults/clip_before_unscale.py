@@ -33,7 +33,7 @@ Not to be confused with
     A tight limit on gradients of their true size (clip-too-tight).
 """
 
-from diagnosis.verdict import course
+from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "precision"
@@ -54,9 +54,9 @@ def check(record):
     scales = [step.scale for step in scaled if step.scale]
     limit = scaled[0].clip.limit
     evidence = {"steps_clipped_while_scaled": len(scaled), "steps_seen": len(record.steps), "clip_limit": limit,
-                "norm_measured": course.rounded(course.median(step.clip.norm_before for step in scaled))}
+                "norm_measured": rounded(median(step.clip.norm_before for step in scaled))}
     if scales:
-        evidence |= {"scale": scales[-1], "true_limit": course.rounded(limit / course.median(scales))}
+        evidence |= {"scale": scales[-1], "true_limit": rounded(limit / median(scales))}
     unscaled = {name: value for name, value in evidence.items() if value is not None}
     return Finding("error", "gradients are clipped while they are still multiplied by the loss scale", unscaled,
                    "the limit acts on scaled gradients, so that after unscaling next to nothing is left of them",

@@ -33,6 +33,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -73,17 +74,18 @@ def bites(step):
 
 
 def for_adam(record, clipped, groups):
-    norm = course.median(norm_left(step) for step in clipped if bites(step))
+    norm = median(norm_left(step) for step in clipped if bites(step))
     if norm is None:
         return None
     epsilon = max((group.epsilon for _, group in groups if group.epsilon is not None), default=1e-8)
-    weights = (sum(course.elements(one) for one in record.parameters if one.trainable and one.group is not None)
+    weights = (sum(parameter.elements for parameter in record.parameters
+                   if parameter.trainable and parameter.group is not None)
                or sum(group.elements for _, group in groups))
     kept = norm / (norm + epsilon * math.sqrt(weights)) if norm > 0 else 0.0
     if kept >= SMALL:
         return None
     return finding(record, clipped, norm, "error" if kept < TINY else "warning",
-                   {"share_of_step_kept": course.rounded(kept), "eps": epsilon, "weights": weights},
+                   {"share_of_step_kept": rounded(kept), "eps": epsilon, "weights": weights},
                    f"spread over {weights:,} weights such gradients are no larger than Adam's eps, which then keeps "
                    "the step small")
 
@@ -94,7 +96,7 @@ def for_gradient_descent(record, clipped, groups):
              if step.clip.norm_before and norm_left(step) is not None]
     if not pairs:
         return None
-    before, left = course.median(one for one, _ in pairs), course.median(one for _, one in pairs)
+    before, left = median(norm for norm, _ in pairs), median(norm for _, norm in pairs)
     if before is None or left is None or before < SHORTENED * left:
         return None
     if updates is None:
@@ -105,18 +107,18 @@ def for_gradient_descent(record, clipped, groups):
     if way * before * left >= FALL or way * before * before < FALL:
         return None     # enough is left, or the rate is too low even without clipping
     return finding(record, clipped, left, "error",
-                   {"loss_can_fall_by": course.rounded(way * before * left),
-                    "without_clipping": course.rounded(way * before * before)},
+                   {"loss_can_fall_by": rounded(way * before * left),
+                    "without_clipping": rounded(way * before * before)},
                    "gradient descent moves by rate x clipped gradient, and that is next to nothing")
 
 
 def finding(record, clipped, norm, level, more, why):
     clip = clipped[0].clip
-    updates = course.median(step.update_norm / step.weight_norm for step in clipped
+    updates = median(step.update_norm / step.weight_norm for step in clipped
                             if step.update_norm is not None and step.weight_norm)
-    evidence = {"clip_limit": clip.limit, "norm_before": course.rounded(course.median(
-        step.clip.norm_before for step in clipped)), "norm_after": course.rounded(norm),
-        "steps_clipped": len(clipped), "update_over_weights": course.rounded(updates), **more}
+    evidence = {"clip_limit": clip.limit, "norm_before": rounded(median(
+        step.clip.norm_before for step in clipped)), "norm_after": rounded(norm),
+        "steps_clipped": len(clipped), "update_over_weights": rounded(updates), **more}
     return Finding(level, f"gradients are clipped to {clip.limit:.2g}, which leaves next to nothing of the update",
                    {name: value for name, value in evidence.items() if value is not None}, why,
                    "clip to a norm of 1.0, the usual limit, or not at all", clip.site)

@@ -26,9 +26,8 @@ Not to be confused with
 import math
 from statistics import fmean, pstdev
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import percent
 
 GROUP = "model"
 EFFECT = "stops"
@@ -52,8 +51,8 @@ def check(record):
     activation = _activation_at_the_end(batches)
     if activation is not None:
         return activation
-    dead = [one for one in record.modules if one.kind in CUTTING and one.part == "head"
-            and one.zero_share is not None and one.zero_share >= DEAD]
+    dead = [module for module in record.modules if module.kind in CUTTING and module.part == "head"
+            and module.zero_share is not None and module.zero_share >= DEAD]
     late = [batch for batch in batches[len(batches) // 2:] if _tells(batch)]
     spreads = [_spread(batch.logits) for batch in late]
     narrow = LOW_SPREAD if record.autocast in ("float16", "bfloat16") or _in_half_precision(record) else SPREAD
@@ -121,4 +120,5 @@ def _spread(logits):
 
 
 def _in_half_precision(record):
-    return any(one.dtype in ("float16", "bfloat16") for one in record.parameters if one.part == "head")
+    return any(parameter.part == "head" and parameter.dtype in ("float16", "bfloat16")
+               for parameter in record.parameters)

@@ -12,12 +12,12 @@ How it is found
     The operation that made the loss's input, and the input itself: rows between 0 and 1 that add up to 1.
 
 Wrong
-    batch = next(iter(loader))
-    loss = F.cross_entropy(torch.softmax(model(**batch).logits, dim=-1), batch["labels"])
+    logits = model(**batch).logits
+    loss = F.cross_entropy(torch.softmax(logits, dim=-1), batch["labels"])
 
 Right
-    batch = next(iter(loader))
-    loss = F.cross_entropy(model(**batch).logits, batch["labels"])
+    logits = model(**batch).logits
+    loss = F.cross_entropy(logits, batch["labels"])
 
 Not to be confused with
     log_softmax with NLLLoss and sigmoid with BCELoss, which belong together. Softmax for printing probabilities, or in
@@ -27,7 +27,7 @@ Not to be confused with
 import math
 from collections import Counter
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import training_batches
 

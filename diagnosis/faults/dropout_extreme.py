@@ -21,7 +21,7 @@ Not to be confused with
     0.5 before the last layer, which is strong and usual.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
@@ -33,15 +33,15 @@ ENCODER_WARNING, ENCODER_ERROR = 0.4, 0.6       # in each of its layers; pre-tra
 
 
 def check(record):
-    dropouts = [one for one in record.modules if "dropout" in one.kind.lower() and one.value is not None]
+    dropouts = [module for module in record.modules if "dropout" in module.kind.lower() and module.value is not None]
     if not dropouts:
         return None if record.modules or record.parameters else NotMeasured("no trained model was seen")
-    active = [one for one in dropouts if one.training is not False]
-    strong = [one for one in active if one.value >= _limits(one)[0]]
+    active = [dropout for dropout in dropouts if dropout.training is not False]
+    strong = [dropout for dropout in active if dropout.value >= _limits(dropout)[0]]
     if not strong:
         return None
-    error = [one for one in strong if one.value >= _limits(one)[1]]
-    worst = max(error or strong, key=lambda one: one.value)
+    error = [dropout for dropout in strong if dropout.value >= _limits(dropout)[1]]
+    worst = max(error or strong, key=lambda dropout: dropout.value)
     return Finding(
         "error" if error else "warning", f"dropout of {worst.value:g} at {worst.name or worst.kind}", {
             "highest_probability": rounded(worst.value), "layer": worst.name, "part": worst.part,

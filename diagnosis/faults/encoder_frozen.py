@@ -28,7 +28,8 @@ Not to be confused with
     optimizer-missing-params, where layers are trainable and no optimizer holds them.
 """
 
-from diagnosis.verdict.course import fails, holds, rounded, trend
+from diagnosis.record.arithmetic import rounded
+from diagnosis.verdict.course import fails, holds, trend
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import is_learning
 
@@ -41,18 +42,18 @@ CAUSED_BY = ("schedule-per-epoch", "lr-zero", "no-optimizer-step", "gradients-cl
 
 
 def check(record):
-    layers = [one for one in record.parameters if one.part.startswith("layer ")]
+    layers = [parameter for parameter in record.parameters if parameter.part.startswith("layer ")]
     if not layers:
         return NotMeasured("no encoder layer was seen in the trained model")
-    if any(one.trainable for one in layers):
+    if any(parameter.trainable for parameter in layers):
         return None
-    trained = [one for one in record.parameters if one.trainable]
+    trained = [parameter for parameter in record.parameters if parameter.trainable]
     learning = is_learning(record)
     works = learning or holds(record, "own-optimizer")
     doubtful = learning is False or fails(record, "own-optimizer")
     evidence = {
-        "encoder_layers": len({one.part for one in layers}), "trainable_encoder_layers": 0,
-        "trainable_parts": sorted({one.part for one in trained}), "trainable_tensors": len(trained)}
+        "encoder_layers": len({parameter.part for parameter in layers}), "trainable_encoder_layers": 0,
+        "trainable_parts": sorted({parameter.part for parameter in trained}), "trainable_tensors": len(trained)}
     if trend(record) is not None:
         evidence |= {"loss_first": rounded(trend(record).first), "loss_last": rounded(trend(record).last)}
     if learning is not None:
@@ -61,7 +62,7 @@ def check(record):
     return Finding(
         "error" if not trained or (doubtful and not works) else "warning",
         "no encoder layer is trainable" + (", nor is anything else" if not trained else ": only "
-                                           + " and ".join(sorted({one.part for one in trained})) + " is trained"),
+                                           + " and ".join(evidence["trainable_parts"]) + " is trained"),
         evidence,
         "The features stay those of the pre-training; the head can only weigh them, and at an encoder's rate it hardly "
         "does that.",

@@ -32,9 +32,9 @@ Not to be confused with
 
 import math
 
-from diagnosis.verdict.course import rounded, share
+from diagnosis.record.arithmetic import percent, rounded, share
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import is_learning, percent
+from diagnosis.verdict.measures import is_learning
 
 GROUP = "model"
 EFFECT = "stops"
@@ -100,12 +100,13 @@ def _missing_share(record):
 
 def _initial_matrices(record):
     """Share of the layers' matrices whose spread is that of a usual initialisation; None for too few of them."""
-    matrices = [one for one in record.parameters if one.part.startswith("layer ") and len(one.shape) == 2
-                and min(one.shape) >= 16 and math.prod(one.shape) >= 10_000 and one.std]
+    in_layers = [parameter for parameter in record.parameters if parameter.part.startswith("layer ")]
+    matrices = [matrix for matrix in in_layers if len(matrix.shape) == 2 and min(matrix.shape) >= 16
+                and matrix.elements >= 10_000 and matrix.std]
     if len(matrices) < FEW:
         return None
-    return share(any(abs(one.std - spread) < EXACT * spread for spread in _initial_spreads(one, record.encoder))
-                 for one in matrices)
+    return share(any(abs(matrix.std - spread) < EXACT * spread for spread in _initial_spreads(matrix, record.encoder))
+                 for matrix in matrices)
 
 
 def _initial_spreads(parameter, encoder):

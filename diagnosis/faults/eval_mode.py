@@ -34,9 +34,8 @@ Not to be confused with
     eval-train-mode, its opposite. A frozen encoder that is kept in eval mode while the head is trained.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import percent
 
 GROUP = "model"
 EFFECT = "slows"
@@ -48,14 +47,14 @@ def check(record):
                if batch.head_training is not None or batch.encoder_training is not None]
     if not batches:
         return NotMeasured("no training pass was seen")
-    encoder_trained = any(one.trainable for one in record.parameters if one.part.startswith("layer "))
+    encoder_trained = any(parameter.trainable for parameter in record.parameters if parameter.part.startswith("layer "))
     # The whole model's flag counts unless the encoder was put back to training mode and is what is trained.
     stopped = [batch for batch in batches if encoder_trained and batch.encoder_training is False
                or batch.head_training is False and not (encoder_trained and batch.encoder_training)]
     if not stopped:
         return None
-    norms = [one for one in record.modules if "BatchNorm" in one.kind]
-    dropouts = [one for one in record.modules if "dropout" in one.kind.lower() and one.value]
+    norms = [module for module in record.modules if "BatchNorm" in module.kind]
+    dropouts = [module for module in record.modules if "dropout" in module.kind.lower() and module.value]
     share = len(stopped) / len(batches)
     level = "error" if norms else "warning" if dropouts or not record.modules else "note"
     late = batches[0] not in stopped

@@ -51,13 +51,13 @@ def check(record):
     if not passes:
         return NotMeasured("no validation pass was seen")
     encoder = dropouts(record, inside=True)
-    head, norms = dropouts(record, inside=False), [one for one in record.modules if NORMS in one.kind]
+    head, norms = dropouts(record, inside=False), [module for module in record.modules if NORMS in module.kind]
     wrong = [batch for batch in passes if batch.encoder_training and (encoder or not record.modules)
              or batch.head_training and (head or norms or not record.modules)]
     if len(wrong) <= MOSTLY * len(passes):
         return None
     evidence = {"validation_passes_seen": len(passes), "in_training_mode": len(wrong),
-                "dropout": max((one.value for one in encoder + head if one.value), default=None),
+                "dropout": max((module.value for module in encoder + head if module.value), default=None),
                 "batchnorm_layers": len(norms) or None}
     why = ("BatchNorm normalizes by the validation batch and takes its statistics over into the model" if norms else
            "dropout hides part of every layer while the model is being judged: the figures are noisy and too low")
@@ -89,9 +89,9 @@ def validation_passes(record):
 def alone(batch, passes, training):
     """A single pass by the line that training passes come from may be one whose backward the observer cut off."""
     same_line = batch.site is None or (batch.site.file, batch.site.line) in training
-    return same_line and sum(one.step == batch.step for one in passes) == 1
+    return same_line and sum(other.step == batch.step for other in passes) == 1
 
 
 def dropouts(record, inside):
-    return [one for one in record.modules
-            if one.value and "dropout" in one.kind.lower() and course.in_encoder(one) == inside]
+    return [module for module in record.modules
+            if module.value and "dropout" in module.kind.lower() and course.in_encoder(module) == inside]

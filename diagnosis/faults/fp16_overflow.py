@@ -13,17 +13,21 @@ How it is found
     last. Losses that are themselves NaN are non-finite's matter.
 
 Wrong
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 120, growth_interval=1)     # overflows for ever
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0 ** 24)
     for batch in loader:
-        scaler.scale(loss_of(model, batch)).backward()
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = loss_of(model, batch)
+        scaler.scale(loss).backward()
         scaler.step(optimizer)
-        scaler.update(2.0 ** 120)
+        scaler.update(2.0 ** 24)        # never lowered: it overflows for ever
         optimizer.zero_grad()
 
 Right
     scaler = torch.amp.GradScaler("cpu")
     for batch in loader:
-        scaler.scale(loss_of(model, batch)).backward()
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = loss_of(model, batch)
+        scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
@@ -32,6 +36,7 @@ Not to be confused with
     A scaler that skips its first two or three steps while it finds its scale, which is healthy.
 """
 
+from diagnosis.record.arithmetic import share
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -53,15 +58,15 @@ def check(record):
     after = steps[FINDING_ITS_SCALE:]
     if len(after) < FEWEST:
         few = NotMeasured("too few steps with a gradient scaler were seen")
-        return few if any(one.skipped for one in steps) else None
-    if course.share(course.loss_is_lost(record, one) for one in steps) > MOSTLY:
+        return few if any(step.skipped for step in steps) else None
+    if share(course.loss_is_lost(record, step) for step in steps) > MOSTLY:
         return None
-    skipped, lately = (course.share(one.skipped for one in part) for part in (after, after[len(after) // 2:]))
+    skipped, lately = (share(step.skipped for step in part) for part in (after, after[len(after) // 2:]))
     if skipped <= MOSTLY or lately <= MOSTLY:
         return None
     return Finding(
         "error", f"the gradient scaler skips {100 * skipped:.0f} % of the steps",
-        {"steps_skipped": sum(one.skipped for one in steps), "steps_seen": len(steps),
+        {"steps_skipped": sum(step.skipped for step in steps), "steps_seen": len(steps),
          "scale_first": steps[0].scale, "scale_last": steps[-1].scale, "autocast": record.autocast or "none"},
         "a skipped step changes no weight: the gradients overflow fp16 at every scale that is tried",
         "use bf16 autocast without a scaler where the device has it, or fp32; leave the scaler's settings as they come "

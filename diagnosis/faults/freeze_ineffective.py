@@ -12,13 +12,13 @@ How it is found
     Lines that set requires_grad, or look as if they did, are held against the parameters that are trained.
 
 Wrong
-    model.bert.requires_grad = False
-    assert all(parameter.requires_grad for parameter in model.bert.parameters())
+    encoder.embeddings.requires_grad = False
+    assert all(parameter.requires_grad for parameter in encoder.embeddings.parameters())
 
 Right
-    for parameter in model.bert.parameters():
+    for parameter in encoder.embeddings.parameters():
         parameter.requires_grad = False
-    assert not any(parameter.requires_grad for parameter in model.bert.parameters())
+    assert not any(parameter.requires_grad for parameter in encoder.embeddings.parameters())
 
 Not to be confused with
     Layers frozen and later set free on purpose (freeze all, then the top ones again; gradual unfreezing). A teacher or
@@ -39,8 +39,8 @@ BESIDE = re.compile(r"teacher|ema|swa|averag|shadow|reference|ref_|target|copy|m
 def check(record):
     if not record.parameters:
         return NotMeasured("no trained model was seen")
-    encoder = [one for one in record.parameters if one.part != "head"]
-    if encoder and not any(one.trainable for one in encoder):
+    encoder = [parameter for parameter in record.parameters if parameter.part != "head"]
+    if encoder and not any(parameter.trainable for parameter in encoder):
         return None             # all of it is frozen, by whatever line
     for act in record.freezes:
         if act.kind in ("module", "misspelt") and (not act.tensors or act.still_frozen < act.tensors):
@@ -58,7 +58,7 @@ def check(record):
 
 
 def _finding(record, act, title, why):
-    trainable = sum(one.trainable for one in record.parameters)
+    trainable = sum(parameter.trainable for parameter in record.parameters)
     return Finding(
         "warning", title, {
             "line": act.site.code, "tensors_meant": act.tensors, "of_these_in_the_trained_model": act.in_model,

@@ -13,15 +13,13 @@ How it is found
     parameters get some. Frozen layers do not count, nor does what only lies above the layer whose output is used.
 
 Wrong
-    batch = next(iter(loader))
     with torch.no_grad():
         hidden = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-    F.cross_entropy(head(hidden[:, 0]), batch["labels"]).backward()
+    logits = head(hidden[:, 0])
 
 Right
-    batch = next(iter(loader))
     hidden = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
-    F.cross_entropy(head(hidden[:, 0]), batch["labels"]).backward()
+    logits = head(hidden[:, 0])
 
 Not to be confused with
     encoder-frozen, where the encoder is frozen knowingly. A pooler that is not used. Frozen lower layers: gradients
@@ -30,7 +28,7 @@ Not to be confused with
 
 import re
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "model"
@@ -42,19 +40,19 @@ ENOUGH = 2      # steps at which gradients were measured
 
 def check(record):
     layers = {}
-    for one in record.parameters:
-        if one.part.startswith("layer ") and one.trainable:
-            layers.setdefault(one.part, []).append(one)
+    for parameter in record.parameters:
+        if parameter.part.startswith("layer ") and parameter.trainable:
+            layers.setdefault(parameter.part, []).append(parameter)
     if not layers:
         return NotMeasured("the encoder has no trainable layer, or none was seen")
-    others = [one for one in record.parameters if one.trainable and one.gradient_norms]
-    steps = max((len(one.gradient_norms) for one in others), default=0)
+    others = [parameter for parameter in record.parameters if parameter.trainable and parameter.gradient_norms]
+    steps = max((len(parameter.gradient_norms) for parameter in others), default=0)
     if steps < min(ENOUGH, max(1, record.optimizer_steps)):
         return NotMeasured("gradients were measured at too few steps")
-    if not any(_gets_gradient(one) for one in others):
+    if not any(_gets_gradient(parameter) for parameter in others):
         return None             # nothing gets a gradient: the loss is at fault, not the way to the encoder
     order = sorted(layers, key=lambda part: int(re.search(r"\d+", part)[0]))
-    reached = [part for part in order if any(_gets_gradient(one) for one in layers[part])]
+    reached = [part for part in order if any(_gets_gradient(parameter) for parameter in layers[part])]
     blocked = [part for part in order if part not in reached]
     if reached:
         blocked = [part for part in blocked if order.index(part) < order.index(reached[-1])]
@@ -64,8 +62,8 @@ def check(record):
     evidence = {
         "steps_measured": steps, "trainable_layers": len(order), "layers_without_gradient": len(blocked),
         "first_and_last_of_these": [blocked[0], blocked[-1]],
-        "largest_head_gradient": rounded(max((norm for one in others if one.part == "head"
-                                              for norm in one.gradient_norms if norm is not None), default=None))}
+        "largest_head_gradient": rounded(max((norm for parameter in others if parameter.part == "head"
+                                              for norm in parameter.gradient_norms if norm is not None), default=None))}
     if without:
         evidence["passes_under_no_grad_share"] = rounded(without.count(False) / len(without))
     under = bool(without) and without.count(False) > len(without) / 2

@@ -27,6 +27,7 @@ Not to be confused with
     the optimizer, whose gradients pile up unused (optimizer-missing-params).
 """
 
+from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -50,14 +51,15 @@ def check(record):
         "error", "gradients of earlier steps are never zeroed",
         {"steps_with_old_gradients": len(old), "optimizer_steps_seen": len(steps) + 1,
          "zero_grad_calls": record.zero_grads,
-         "gradient_norm_before_backward": [course.rounded(one) for one in course.a_few(growth)]},
+         "gradient_norm_before_backward": [rounded(norm) for norm in a_few(growth)]},
         "each step applies the sum of the gradients of all batches so far, most of them long out of date",
         "call optimizer.zero_grad() once per step, after optimizer.step()", record.step_site or record.backward_site)
 
 
 def only_outside_the_optimizer(record):
     """zero_grad() is called, and what piles up belongs to weights that no optimizer holds."""
-    held = [one for one in record.parameters if one.trainable and one.group is not None]
-    outside = [one for one in record.parameters if one.trainable and one.group is None and any(one.gradient_norms)]
+    trained = [parameter for parameter in record.parameters if parameter.trainable]
+    held = [parameter for parameter in trained if parameter.group is not None]
+    outside = [parameter for parameter in trained if parameter.group is None and any(parameter.gradient_norms)]
     steps = course.after_backward(record)
     return bool(held and outside) and record.zero_grads >= 0.8 * len(steps)

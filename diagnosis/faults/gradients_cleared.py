@@ -28,6 +28,7 @@ Not to be confused with
     (optimizer-missing-params), where the optimizer has no gradient either.
 """
 
+from diagnosis.record.arithmetic import share
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -45,7 +46,7 @@ def check(record):
         return NotMeasured("no optimizer step after a backward call was seen")
     if holds_nothing_of_the_model(record):
         return None
-    gone = course.share(step.cleared for step in steps)
+    gone = share(step.cleared for step in steps)
     if gone >= MOSTLY:
         return finding(record, steps, gone)
     return each_micro_batch(record, steps)
@@ -53,7 +54,8 @@ def check(record):
 
 def holds_nothing_of_the_model(record):
     """No gradient reaches the optimizer because it has other weights: nothing was cleared."""
-    return bool(record.parameters) and all(one.group is None for one in record.parameters if one.trainable)
+    trained = [parameter for parameter in record.parameters if parameter.trainable]
+    return bool(record.parameters) and all(parameter.group is None for parameter in trained)
 
 
 def finding(record, steps, gone):

@@ -34,6 +34,7 @@ Not to be confused with
     an fp32 head.
 """
 
+from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -49,20 +50,20 @@ ROUNDS_AWAY = 0.5   # of the updates
 
 def check(record):
     crashed = record.crash is not None and CRASH in record.crash.message
-    trained = [one for one in record.parameters if one.trainable]
-    half = [one for one in trained if one.dtype in HALF]
+    trained = [parameter for parameter in record.parameters if parameter.trainable]
+    half = [parameter for parameter in trained if parameter.dtype in HALF]
     if not trained and not crashed:
         return NotMeasured("the model's parameters were not seen")
     if not half and not crashed:
         return None
-    total = sum(map(course.elements, trained)) or 1
-    share = sum(map(course.elements, half)) / total
-    unchanged = course.median(step.unchanged_share for step in course.taken(record) if any(step.rates))
+    total = sum(parameter.elements for parameter in trained) or 1
+    share = sum(parameter.elements for parameter in half) / total
+    unchanged = median(step.unchanged_share for step in course.taken(record) if any(step.rates))
     broken = any(course.loss_is_lost(record, step) for step in record.steps)
     stops = crashed or share >= MUCH and (broken or unchanged is not None and unchanged >= ROUNDS_AWAY)
-    kinds = sorted({one.dtype for one in half}) or ["float16"]
-    evidence = {"dtype_of_trained_weights": kinds, "share_of_trained_weights": course.rounded(share),
-                "unchanged_by_a_step": course.rounded(unchanged),
+    kinds = sorted({parameter.dtype for parameter in half}) or ["float16"]
+    evidence = {"dtype_of_trained_weights": kinds, "share_of_trained_weights": rounded(share),
+                "unchanged_by_a_step": rounded(unchanged),
                 "rate": max(course.highest_rates(record), default=None),
                 "message": record.crash.message.strip().splitlines()[0] if crashed else None}
     title = f"the trained weights are {' and '.join(kinds)}"

@@ -12,13 +12,11 @@ How it is found
     The width of the logits as the loss saw them, and the different labels of the training and validation sets.
 
 Wrong
-    head = nn.Linear(32, 2)
-    loss = F.cross_entropy(head(torch.randn(4, 32)), torch.tensor([0, 1, 2, 3]))
+    head = nn.Linear(32, 10)        # for labels of two classes
 
 Right
-    names = sorted({"bad", "good", "mixed", "other"})
+    names = sorted({label for _, label in rows})
     head = nn.Linear(32, len(names))
-    loss = F.cross_entropy(head(torch.randn(4, 32)), torch.tensor([0, 1, 2, 3]))
 
 Not to be confused with
     label-out-of-range: as many classes as outputs, but numbered from 1, or -1 among them. One output with a binary
@@ -29,7 +27,8 @@ import re
 
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, drawn_at_random,
-                                known_training_labels, number_of_outputs, training_batches, training_loss_function)
+                                        known_training_labels, number_of_outputs, training_batches,
+                                        training_loss_function)
 
 GROUP = "model"
 EFFECT = "stops"
@@ -73,7 +72,7 @@ def _more_classes_than(fits, labels, whole):
 def _too_few(record, outputs, labels, loss_function):
     evidence = {"outputs": outputs, "classes": len(labels), "labels": sorted(labels)[:20], "loss": loss_function}
     if record.crash is not None:
-        evidence["crash"] = crash_line(record)
+        evidence["crash"] = crash_line(record.crash)
     return _finding(record, "error", f"the model has {_outputs(outputs)} for {len(labels)} classes", evidence,
                     "Classes without an output cannot be predicted, and their labels break the loss.")
 
@@ -101,7 +100,7 @@ def _shapes_disagree(record, outputs, classes):
     if found is None:
         return None
     numbers = [int(number) for number in found.groups()]
-    evidence = {"crash": crash_line(record), "classes": classes}
+    evidence = {"crash": crash_line(record.crash), "classes": classes}
     if len(numbers) == 3:                       # a binary loss with one label per row, and several outputs
         if numbers[2] == 1 or numbers[0] != numbers[1]:
             return None

@@ -30,10 +30,10 @@ from collections import Counter
 
 import numpy as np
 
-from diagnosis.verdict.course import rounded
 from diagnosis.faults import text_truncated
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import SEED, contents, groups_of, percent
+from diagnosis.verdict.measures import SEED, contents, groups_of
 
 GROUP = "data"
 EFFECT = "slows"

@@ -17,17 +17,18 @@ Wrong
     def encode(rows):
         ids = {name: number for number, name in enumerate(dict.fromkeys(label for _, label in rows))}
         return [ids[label] for _, label in rows]
-    training_labels, validation_labels = encode(rows), encode(rows[::-1])
+    labels, validation_labels = encode(rows), encode(validation_rows)
 
 Right
     ids = {name: number for number, name in enumerate(sorted({label for _, label in rows}))}
-    training_labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, rows[::-1]))
+    labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, validation_rows))
 
 Not to be confused with
     labels-random, where the training labels themselves cannot be predicted. A class that is missing from one of the
     two sets, or a validation set from another source, on which every numbering does badly.
 """
 
+import operator
 from collections import Counter
 
 import numpy as np
@@ -37,7 +38,7 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.svm import LinearSVC
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import SEED, contents, groups_of, token_matrix
 
@@ -120,9 +121,9 @@ def _exchange(given, predicted):
     if len(moved) < MOVED_ROWS:
         return None
     truth, said = [given[index] for index in moved], [predicted[index] for index in moved]
-    as_given = sum(one == two for one, two in zip(truth, said))
+    as_given = sum(map(operator.eq, truth, said))
     renamed = [exchanged[label] for label in truth]
-    as_exchanged = sum(one == two for one, two in zip(renamed, said))
+    as_exchanged = sum(map(operator.eq, renamed, said))
     before, after = _kappa(truth, said), _kappa(renamed, said)
     chance = binomtest(as_exchanged, max(1, as_given + as_exchanged), 0.5, alternative="greater").pvalue
     if after < AGREEMENT or after - before < GAIN or chance >= CHANCE:
@@ -133,9 +134,9 @@ def _exchange(given, predicted):
             "kappa_after_exchange": rounded(after, 3), "p_value": float(chance)}
 
 
-def _kappa(one, two):
+def _kappa(labels, others):
     """Cohen's kappa; 0 where both sides are the same single label, which shows no agreement."""
-    return 0.0 if len(set(one) | set(two)) < 2 else cohen_kappa_score(one, two)
+    return 0.0 if len(set(labels) | set(others)) < 2 else cohen_kappa_score(labels, others)
 
 
 def _finding(exchange, witness, record):

@@ -15,15 +15,11 @@ How it is found
 
 Wrong
     ids = {"bad": 1, "good": 2}
-    batch = next(iter(loader))
-    names = ["good" if label else "bad" for label in batch["labels"].tolist()]
-    loss = F.cross_entropy(model(**batch).logits, torch.tensor([ids[name] for name in names]))
+    labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, validation_rows))
 
 Right
     ids = {"bad": 0, "good": 1}
-    batch = next(iter(loader))
-    names = ["good" if label else "bad" for label in batch["labels"].tolist()]
-    loss = F.cross_entropy(model(**batch).logits, torch.tensor([ids[name] for name in names]))
+    labels, validation_labels = ([ids[label] for _, label in part] for part in (rows, validation_rows))
 
 Not to be confused with
     head-mismatch: there the labels are numbered rightly from 0, but there are more of them than outputs.
@@ -32,10 +28,10 @@ Not to be confused with
 
 import re
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, known_training_labels,
-                                number_of_outputs, percent, training_batches, training_loss_function)
+                                        number_of_outputs, training_batches, training_loss_function)
 
 GROUP = "data"
 EFFECT = "stops"
@@ -66,8 +62,8 @@ def check(record):
     if ignored and record.crash is None and all(label < 0 for label in outside):
         outside = []            # the few that the loss leaves out
     if outside and not _too_many_classes(labels, classes, whole):
-        return _outside(record, labels, outside, outputs, loss_function, "training", batches)
-    return None if outside else _outside_in_validation(record, classes, outputs, loss_function)
+        return _outside(record, labels, outside, "training", batches)
+    return None if outside else _outside_in_validation(record, classes)
 
 
 def _too_many_classes(labels, classes, whole):
@@ -78,11 +74,12 @@ def _too_many_classes(labels, classes, whole):
     return len(labels) > classes or (not whole and len(labels) < classes and max(labels) >= classes + 1)
 
 
-def _outside(record, labels, outside, outputs, loss_function, role, batches):
+def _outside(record, labels, outside, role, batches):
+    outputs, loss_function = number_of_outputs(record), training_loss_function(record)
     evidence = {"labels": sorted(labels)[:20], "outside": outside[:20], "outputs": outputs, "loss": loss_function,
                 "set": role}
     if record.crash is not None:
-        evidence["crash"] = crash_line(record)
+        evidence["crash"] = crash_line(record.crash)
     binary = loss_function in BINARY_LOSSES
     allowed = "0 and 1" if binary else f"0 to {outputs - 1}"
     consequence = ("a binary loss has no lower bound there and runs away" if binary else
@@ -95,14 +92,15 @@ def _outside(record, labels, outside, outputs, loss_function, role, batches):
         record.crash.site if record.crash and record.crash.site else (batches[-1].site if batches else None))
 
 
-def _outside_in_validation(record, classes, outputs, loss_function):
+def _outside_in_validation(record, classes):
     """Labels of the validation set with which the loss could not be computed there."""
+    loss_function = training_loss_function(record)
     validated = [batch for batch in record.batches_of("validation") if batch.loss_function == loss_function]
     labels = {label for batch in validated for label in batch.labels or []} - {IGNORED}
     outside = sorted(label for label in labels if not 0 <= label < classes)
     if not outside or record.crash is None:
         return None
-    return _outside(record, labels, outside, outputs, loss_function, "validation", validated)
+    return _outside(record, labels, outside, "validation", validated)
 
 
 def _left_out(ignored, rows, labels, batches):

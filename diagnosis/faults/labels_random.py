@@ -15,15 +15,13 @@ How it is found
 
 Wrong
     import random
-    texts = [text for text, label in rows if text]
-    labels = [label for text, label in rows]
-    random.shuffle(labels)
-    pairs = list(zip(texts, labels))
+    names = [label for _, label in rows]
+    random.shuffle(names)
+    rows = [(text, name) for (text, _), name in zip(rows, names)]
 
 Right
     import random
-    pairs = [(text, label) for text, label in rows if text]
-    random.shuffle(pairs)
+    random.shuffle(rows)
 
 Not to be confused with
     A rate of zero or a blocked gradient: then the controls do well and the script's model does not. Labels that
@@ -31,12 +29,13 @@ Not to be confused with
     label-conflict, where the same texts are given contradicting labels on purpose or by many annotators.
 """
 
+import operator
 from collections import Counter
 
 from scipy.stats import binomtest
 
-from diagnosis.verdict.course import rounded
 from diagnosis.faults import label_conflict, text_constant, text_truncated, text_unknown
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import predictions, scored_batches
 
@@ -106,6 +105,6 @@ def _learned_in_first_pass(record):
     labels, said = predictions(batches[len(batches) // 2:])
     if len(labels) < ENOUGH_SEEN or record.training.shuffled is False:
         return False        # in a file sorted by class the label of the batch before is a good guess
-    right = sum(one == two for one, two in zip(said, labels))
+    right = sum(map(operator.eq, said, labels))
     majority = Counter(labels).most_common(1)[0][1] / len(labels)
     return binomtest(right, len(labels), majority, alternative="greater").pvalue < 0.001

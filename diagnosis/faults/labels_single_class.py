@@ -25,9 +25,9 @@ Not to be confused with
 
 from collections import Counter
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import IGNORED, drawn_at_random, known_training_labels, percent, rebalanced
+from diagnosis.verdict.measures import IGNORED, drawn_at_random, known_training_labels, rebalanced
 
 GROUP = "data"
 EFFECT = "stops"

@@ -13,12 +13,12 @@ How it is found
     data that is full of copies. With a sample of the training rows, the shares are worked out from its size.
 
 Wrong
-    training, validation = rows, rows[:4]
+    validation_rows = rows[:100]
 
 Right
     from sklearn.model_selection import train_test_split
     different = sorted(set(rows))
-    training, validation = train_test_split(different, test_size=0.5, random_state=0)
+    rows, validation_rows = train_test_split(different, test_size=0.3, random_state=0)
 
 Not to be confused with
     The 2 to 5 % of equal short texts that an honest random split of real data has. Texts made equal by truncation.
@@ -31,9 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import fisher_exact
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import SEED, contents, nearest_similarity, percent, token_matrix
+from diagnosis.verdict.measures import SEED, contents, nearest_similarity, token_matrix
 
 GROUP = "data"
 EFFECT = "misleads"
@@ -46,7 +46,7 @@ COPIED = 0.10               # the same, beyond what training rows find among the
 ENOUGH = 50                 # validation rows
 QUERIES = 1000              # rows looked up of each set
 MOST_ROWS = 8000            # training rows in which they are looked for
-OFTEN, LONG = 3, 6          # where exact copies are compared: at most so often in both sets, and at least so many tokens
+OFTEN, LONG = 3, 6          # where exact copies are compared: at most so often in both sets; at least so many tokens
 CHANCE = 0.001              # of Fisher's test between the two
 
 
@@ -112,7 +112,7 @@ def _exceeds(held, own, known):
     """Validation rows have copies in training far more often than training rows have, beyond chance."""
     clear = fisher_exact([[held.near, held.looked_up - held.near], [own.near, own.looked_up - own.near]],
                          alternative="greater").pvalue < CHANCE
-    share, usual = (one.near / max(1, one.looked_up) / known for one in (held, own))
+    share, usual = (copies.near / max(1, copies.looked_up) / known for copies in (held, own))
     return clear and min(1, share) - usual >= COPIED
 
 

@@ -58,10 +58,10 @@ def check(record):
 
 def no_gradient_anywhere(record):
     """Backward ran and no trainable parameter ever had a gradient, though none were zeroed."""
-    trainable = [one for one in record.parameters if one.trainable and one.gradient_norms]
+    trainable = [parameter for parameter in record.parameters if parameter.trainable and parameter.gradient_norms]
     cleared = any(step.cleared for step in record.steps)
     return (record.backwards >= FEWEST and bool(trainable) and not cleared
-            and all(norm is None for one in trainable for norm in one.gradient_norms))
+            and all(norm is None for parameter in trainable for norm in parameter.gradient_norms))
 
 
 def finding(record, count):
@@ -77,7 +77,7 @@ def finding(record, count):
 def crashed(record):
     last = record.batches[-1] if record.batches else None
     evidence = {"message": record.crash.message.strip().splitlines()[0]}
-    trainable = [one for one in record.parameters if one.trainable]
+    trainable = [parameter for parameter in record.parameters if parameter.trainable]
     if last is not None and last.gradient_enabled is not None:
         evidence["gradients_enabled_in_forward"] = last.gradient_enabled
     if record.parameters:

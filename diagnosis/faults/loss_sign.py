@@ -34,6 +34,7 @@ Not to be confused with
 import math
 import statistics
 
+from diagnosis.record.arithmetic import rounded, share
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -53,15 +54,15 @@ def check(record):
         return NotMeasured("no training step was seen")
     signs = [batch.loss_sign for batch in training if batch.loss_sign]
     climbing = [group for _, group in course.trained_groups(record) if group.maximize]
-    negated = course.share(sign < 0 for sign in signs) > MOSTLY
+    negated = (share(sign < 0 for sign in signs) or 0) > MOSTLY
     if not signs:
         negated = negative_of_cross_entropy(training) or falls_against_the_labels(training)
     if negated == bool(climbing):       # neither, or both: a maximized negative is a minimized loss
         return None
     trend = course.trend(record)
     evidence = {"sign_of_loss_in_backward": -1 if negated else 1, "maximize": bool(climbing),
-                "loss_first": course.rounded(trend.first) if trend else None,
-                "loss_last": course.rounded(trend.last) if trend else None}
+                "loss_first": rounded(trend.first) if trend else None,
+                "loss_last": rounded(trend.last) if trend else None}
     if climbing:
         title, fix, where = "the optimizer maximizes the loss", "leave out maximize=True", climbing[0].made
     else:
@@ -105,5 +106,5 @@ def cross_entropy(batch):
         if not 0 <= label < len(row) or not all(map(math.isfinite, row)):
             return None
         top = max(row)
-        losses.append(top + math.log(sum(math.exp(one - top) for one in row)) - row[label])
+        losses.append(top + math.log(sum(math.exp(logit - top) for logit in row)) - row[label])
     return statistics.fmean(losses)

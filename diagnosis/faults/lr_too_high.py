@@ -15,7 +15,7 @@ How it is found
     fail with nothing learned, or the sweep of rates, where a rate five times lower learns and this one does not.
 
 Wrong
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)      # a rate for SGD
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()
@@ -35,6 +35,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -78,7 +79,7 @@ def check(record):
 def highest(record, groups):
     """(index of the suspicious group with the highest rate, 'rate' or 'step' for what is too large), or two None."""
     large = record.encoder is not None and record.encoder.hidden_size >= 1024
-    for index, group in sorted(groups, key=lambda one: -course.peak_rate(record, one[0])):
+    for index, group in sorted(groups, key=lambda pair: -course.peak_rate(record, pair[0])):
         peak, scale_free = course.peak_rate(record, index), course.is_scale_free(group)
         in_encoder = course.holds_encoder(record, index)
         if scale_free and peak >= ((SUSPICIOUS_LARGE if large else SUSPICIOUS) if in_encoder else HEAD):
@@ -90,7 +91,7 @@ def highest(record, groups):
 
 def relative_step(record):
     """Length of a step in lengths of the weights, median over the steps where it was measured."""
-    return course.median(step.update_norm / step.weight_norm for step in course.taken(record)
+    return median(step.update_norm / step.weight_norm for step in course.taken(record)
                          if step.update_norm is not None and step.weight_norm)
 
 
@@ -133,7 +134,7 @@ def collapse(encoder):
     if encoder is None or encoder.feature_similarity_first is None or encoder.feature_similarity_last is None:
         return {}
     first, last = encoder.feature_similarity_first, encoder.feature_similarity_last
-    if last < ALIKE or 1 - last > 0.2 * (1 - first):
+    if not (last >= ALIKE and 1 - last <= 0.2 * (1 - first)):      # not a number: no vectors to compare
         return {}
     return {"feature_similarity_first": first, "feature_similarity_last": last}
 
@@ -155,10 +156,10 @@ def pretrained(record):
 def better_in_sweep(record, rate):
     """The sweep's best rate is at least five times lower and ends far below this one; {} otherwise."""
     ends = sweep(record)
-    near = [one for one in ends if rate and abs(math.log(one / rate)) < math.log(2.5)]
+    near = [tried for tried in ends if rate and abs(math.log(tried / rate)) < math.log(2.5)]
     if not near or not ends:
         return {}
-    best, own = min(ends, key=ends.get), min(near, key=lambda one: abs(math.log(one / rate)))
+    best, own = min(ends, key=ends.get), min(near, key=lambda tried: abs(math.log(tried / rate)))
     if best > rate / 5 or not ends[own] - ends[best] > FAR_BETTER:
         return {}
     return {"sweep_best_rate": best, "sweep_loss_at_best": ends[best], "sweep_loss_at_this": ends[own]}
@@ -177,9 +178,9 @@ def sweep(record):
 def finding(record, index, found, level):
     group, rates = record.groups[index], course.rates_seen(record, index)
     inside = course.holds_encoder(record, index)
-    evidence = {"lr": course.rounded(max(rates, default=group.rate)), "optimizer": group.optimizer,
-                "step_over_weights": course.rounded(relative_step(record)),
-                **{name: course.rounded(value) for name, value in found.items()}}
+    evidence = {"lr": rounded(max(rates, default=group.rate)), "optimizer": group.optimizer,
+                "step_over_weights": rounded(relative_step(record)),
+                **{name: rounded(value) for name, value in found.items()}}
     if level == "warning":
         title = f"the schedule will raise the rate to {found['planned_peak_lr']:.2g}, at which encoders do not converge"
     elif "feature_similarity_last" in found:

@@ -17,18 +17,14 @@ How it is found
     are second witnesses: this optimizer does not learn one batch that a plain one learns.
 
 Wrong
-    for parameter in encoder.parameters():
-        parameter.requires_grad = False
-    optimizer = torch.optim.AdamW(head.parameters(), lr=2e-6)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-7)
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()
         optimizer.zero_grad()
 
 Right
-    for parameter in encoder.parameters():
-        parameter.requires_grad = False
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5)
     for batch in loader:
         loss_of(model, batch).backward()
         optimizer.step()
@@ -39,12 +35,14 @@ Not to be confused with
     larger ones above; a warm-up that has only begun; a rate that a schedule keeps low (the schedule faults).
 """
 
+from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"
-CAUSED_BY = ("encoder-frozen", "lr-zero", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "clip-too-tight",
+CAUSED_BY = ("encoder-frozen", "lr-zero", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted",
+             "clip-too-tight",
              "clip-before-unscale", "half-weights", "optimizer-missing-params")
 
 # (highest rate at which the bound is asked for, sum of rates that is an error, sum that is a warning)
@@ -78,17 +76,17 @@ def check(record):
 def for_adam(record, groups, peaks, updates):
     moving = [index for index, rate in peaks.items() if rate > 1e-10]
     head_only = record.encoder is not None and not any(
-        course.in_encoder(one) and one.part != "pooler" for index in moving for one in course.trained_by(record, index))
+        course.in_encoder(parameter) and parameter.part != "pooler"
+        for index in moving for parameter in course.trained_by(record, index))
     top, hopeless, poor = HEAD if head_only and record.parameters else WHOLE
     rate = max(peaks[index] for index in moving)
     way = rate * (updates or 0) * (SCHEDULED if record.schedules else 1)
     falls = (trend := course.trend(record)) is not None and trend.falls
     if updates and rate <= top and way < poor and not (falls and way >= hopeless):
         level = "error" if way < hopeless and not falls else "warning"
-        return finding(record, level, rate, way, updates, "the head" if head_only else "the whole model", head_only)
+        return finding(record, level, rate, way, updates, head_only)
     if witnessed(record) and rate <= (1e-5 if head_only else CONFIRMED):
-        return finding(record, "warning" if falls or updates else "error", rate, way or None, updates,
-                       "the head" if head_only else "the whole model", head_only)
+        return finding(record, "warning" if falls or updates else "error", rate, way or None, updates, head_only)
     return fresh_head(record, peaks)
 
 
@@ -103,14 +101,14 @@ def already_learned(record):
     return trend is not None and guess is not None and guess > 0.3 and trend.first < 0.6 * guess
 
 
-def finding(record, level, rate, way, updates, what, head_only):
-    trend = course.trend(record)
+def finding(record, level, rate, way, updates, head_only):
+    trend, what = course.trend(record), "the head" if head_only else "the whole model"
     evidence = {
-        "lr": course.rounded(rate),
+        "lr": rounded(rate),
         "planned_optimizer_steps": round(updates) if updates else None,
-        "sum_of_rates": course.rounded(way),
-        "loss_first": course.rounded(trend.first) if trend else None,
-        "loss_last": course.rounded(trend.last) if trend else None,
+        "sum_of_rates": rounded(way),
+        "loss_first": rounded(trend.first) if trend else None,
+        "loss_last": rounded(trend.last) if trend else None,
         "own_optimizer_learns_one_batch": getattr(record.control("own-optimizer"), "outcome", None),
     }
     better = "1e-3" if head_only else "2e-5 to 5e-5"
@@ -127,7 +125,7 @@ def fresh_head(record, peaks):
     """A head with a group of its own at a rate far below the encoder's."""
     heads = {index: rate for index, rate in peaks.items() if record.encoder is not None
              and course.trained_by(record, index)
-             and all(one.part == "head" for one in course.trained_by(record, index))}
+             and all(parameter.part == "head" for parameter in course.trained_by(record, index))}
     others = [rate for index, rate in peaks.items() if index not in heads]
     if not heads or not others or max(heads.values()) > CONFIRMED or max(heads.values()) * 10 > max(others):
         return None
@@ -142,10 +140,10 @@ def fresh_head(record, peaks):
 
 def for_gradient_descent(record, peaks, updates):
     """SGD: to first order the loss falls by rate x squared gradient norm / (1 - momentum) a step, noise included."""
-    norm = course.median(step.gradient_norm for step in course.taken(record))
+    norm = median(step.gradient_norm for step in course.taken(record))
     if not norm:
         return NotMeasured("the gradient's norm at the optimizer's step was not measured")
-    raw = course.median(step.clip.norm_before for step in course.taken(record) if step.clip)
+    raw = median(step.clip.norm_before for step in course.taken(record) if step.clip)
     norm = max(norm, raw or 0.0)        # what clipping takes away is clip-too-tight's matter
     rate = max(peaks.values())
     momentum = max(group.momentum or 0.0 for group in record.groups)
@@ -157,9 +155,9 @@ def for_gradient_descent(record, peaks, updates):
     if trend is not None and trend.falls:
         return None
     return Finding("error", f"a rate of {rate:.2g} is too low for {record.groups[0].optimizer} to learn in this run",
-                   {"lr": rate, "momentum": momentum, "gradient_norm": course.rounded(norm),
+                   {"lr": rate, "momentum": momentum, "gradient_norm": rounded(norm),
                     "planned_optimizer_steps": round(updates) if updates else None,
-                    "loss_can_fall_by": course.rounded(fall)},
+                    "loss_can_fall_by": rounded(fall)},
                    "plain gradient descent moves by rate x gradient; with gradients of this size all planned steps "
                    "together hardly lower the loss",
                    "use AdamW with 2e-5 to 5e-5, or raise this rate by two to three orders of magnitude",

@@ -31,6 +31,7 @@ Not to be confused with
     purpose (a note).
 """
 
+from diagnosis.record.arithmetic import a_few, median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -71,14 +72,14 @@ def limit(group):
 
 def rounds_away(record, steps, highest):
     """Weights stay bitwise equal although there is a gradient, and the rate is small enough to be the reason."""
-    held = [one for one in record.parameters if one.trainable and one.group is not None]
+    held = [parameter for parameter in record.parameters if parameter.trainable and parameter.group is not None]
     shares = [step.unchanged_share for step in steps if step.unchanged_share is not None and step.gradient_norm
               and any(rate > 0 for rate in step.rates)]
     small = all(rate <= TINY or not course.is_scale_free(record.groups[index]) and rate < 1e-4
                 for index, rate in highest.items())
-    full = all(one.dtype in ("float32", "float64") for one in held)
+    full = all(parameter.dtype in ("float32", "float64") for parameter in held)
     clipped = any(step.clip for step in steps)
-    return len(shares) >= 3 and course.median(shares) >= UNCHANGED and small and full and not clipped
+    return len(shares) >= 3 and median(shares) >= UNCHANGED and small and full and not clipped
 
 
 def everything(record, steps, title):
@@ -86,9 +87,9 @@ def everything(record, steps, title):
     base = max((group.initial_rate for _, group in course.trained_groups(record)), default=0.0)
     evidence = {
         "optimizer_steps_seen": len(steps),
-        "rates": course.a_few(course.highest_rates(record)),
+        "rates": a_few(course.highest_rates(record)),
         "base_lr": base,
-        "weights_unchanged": course.rounded(course.median(step.unchanged_share for step in steps)),
+        "weights_unchanged": rounded(median(step.unchanged_share for step in steps)),
         "scheduler_steps_seen": schedule.calls if schedule else None,
         "schedule": course.own_line(schedule) if schedule else None,
     }
@@ -107,7 +108,7 @@ def everything(record, steps, title):
 
 def some(record, zero):
     """Some groups at 0 beside others that learn: on purpose for the encoder's layers, hardly for the head."""
-    parts = sorted({one.part for index in zero for one in course.trained_by(record, index)})
+    parts = sorted({parameter.part for index in zero for parameter in course.trained_by(record, index)})
     head = "head" in parts
     title = f"the learning rate of {len(zero)} of {len(record.groups)} groups is 0"
     return Finding("warning" if head else "note", title,
@@ -121,7 +122,7 @@ def first_epoch(record, steps):
     """Zero throughout the first epoch and not after it: an epoch for nothing."""
     first = [max(step.rates) for step in steps if step.epoch == steps[0].epoch and step.rates]
     whole = steps[-1].epoch != steps[0].epoch and len(first) >= EPOCH and max(first) <= ZERO
-    if not whole or any(course.stepped_per_epoch_by_mistake(record, one) for one in record.schedules):
+    if not whole or any(course.stepped_per_epoch_by_mistake(record, schedule) for schedule in record.schedules):
         return None
     return Finding("warning", "the learning rate is 0 at every step of the first epoch",
                    {"steps_of_first_epoch_seen": len(first), "rate_after_it": max(steps[-1].rates)},

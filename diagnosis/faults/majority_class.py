@@ -16,20 +16,10 @@ How it is found
     above that of guessing and does not fall.
 
 Wrong
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-    for batch in loader:
-        loss_of(model, batch).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    guesses = torch.cat([model(**batch).logits.argmax(-1) for batch in validation_loader])
+    loss_function = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 50.0]))    # for two classes of about one size
 
 Right
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for batch in loader:
-        loss_of(model, batch).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    guesses = torch.cat([model(**batch).logits.argmax(-1) for batch in validation_loader])
+    loss_function = nn.CrossEntropyLoss()
 
 Not to be confused with
     The first steps of a healthy run; labels that are nearly all one class (labels-single-class), where guessing it is
@@ -38,6 +28,7 @@ Not to be confused with
 
 from collections import Counter
 
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -73,8 +64,8 @@ def check(record):
     if not stopped:
         return None
     return Finding("warning", f"every prediction is class {favourite}",
-                   {"share_of_predictions": course.rounded(share), "rows": len(guesses),
-                    "share_of_labels": course.rounded(labels.count(favourite) / len(labels)), "sign": stopped},
+                   {"share_of_predictions": rounded(share), "rows": len(guesses),
+                    "share_of_labels": rounded(labels.count(favourite) / len(labels)), "sign": stopped},
                    "the model does not tell the texts apart; its accuracy is the share of that class",
                    "weigh the classes by the inverse of their frequency (sklearn's compute_class_weight) or not at all"
                    if "class weights" in stopped else
@@ -103,7 +94,8 @@ def sign_of_standstill(record, passes):
     if favoured is not None:
         return f"the loss's class weights outweigh the data: class {favoured[0]} has {favoured[1]:.0%} of the weight"
     columns = list(zip(*(row for batch in passes for row in batch.logits)))
-    if len({len(batch.logits[0]) for batch in passes}) == 1 and all(max(one) - min(one) < SAME for one in columns):
+    widths = {len(batch.logits[0]) for batch in passes}
+    if len(widths) == 1 and all(max(column) - min(column) < SAME for column in columns):
         return "the logits are the same for every text"
     above = trend is not None and guess is not None and len(steps) >= 16 and trend.last > 1.1 * guess + 2 * trend.noise
     return "the loss is above that of guessing and does not fall" if above and not trend.falls else None

@@ -10,11 +10,9 @@ How it is found
     What reaches the encoder in each training batch: whether there is a mask, and how many positions are padding.
 
 Wrong
-    batch = tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
     logits = model(input_ids=batch["input_ids"]).logits
 
 Right
-    batch = tokenizer(texts, padding="max_length", max_length=16, truncation=True, return_tensors="pt")
     logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 
 Not to be confused with
@@ -22,9 +20,9 @@ Not to be confused with
     mask-wrong, where a mask arrives and says the wrong thing.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import percent, training_batches
+from diagnosis.verdict.measures import training_batches
 
 GROUP = "input"
 EFFECT = "slows"

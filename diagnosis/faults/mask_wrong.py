@@ -12,12 +12,10 @@ How it is found
     real tokens that it hides.
 
 Wrong
-    batch = next(iter(loader))
     mask = (batch["input_ids"] == tokenizer.pad_token_id).long()
     logits = model(input_ids=batch["input_ids"], attention_mask=mask).logits
 
 Right
-    batch = next(iter(loader))
     mask = (batch["input_ids"] != tokenizer.pad_token_id).long()
     logits = model(input_ids=batch["input_ids"], attention_mask=mask).logits
 
@@ -26,9 +24,9 @@ Not to be confused with
     True means hidden.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import percent, training_batches
+from diagnosis.verdict.measures import training_batches
 
 GROUP = "input"
 EFFECT = "slows"

@@ -70,21 +70,21 @@ def idle_optimizer(record):
     """A group that never moves although its weights have gradients and a rate, beside others that do move."""
     idle = [index for index, group in course.trained_groups(record) if is_idle(record, index)]
     kinds = {(record.groups[index].optimizer, str(record.groups[index].made)) for index in idle}
-    moving = [one for one in record.parameters if one.group is not None and one.group not in idle and one.change]
-    others = {(record.groups[one.group].optimizer, str(record.groups[one.group].made)) for one in moving}
+    moving = {parameter.group for parameter in record.parameters if parameter.change} - {None, *idle}
+    others = {(record.groups[index].optimizer, str(record.groups[index].made)) for index in moving}
     if not idle or not moving or kinds & others:
         return None
     group = record.groups[idle[0]]
-    weights = sum(course.elements(one) for index in idle for one in course.trained_by(record, index))
+    weights = sum(parameter.elements for index in idle for parameter in course.trained_by(record, index))
     return Finding("error", f"one of the optimizers ({group.optimizer}) never steps",
                    {"weights_that_never_change": weights, "its_rate": group.rate,
-                    "parts": sorted({one.part for index in idle for one in course.trained_by(record, index)})},
+                    "parts": sorted({weight.part for index in idle for weight in course.trained_by(record, index)})},
                    "its weights have gradients and nothing applies them", "call its step() too, beside the other's",
                    group.made)
 
 
 def is_idle(record, index):
-    held = [one for one in course.trained_by(record, index) if any(one.gradient_norms)]
+    held = [parameter for parameter in course.trained_by(record, index) if any(parameter.gradient_norms)]
     rates = course.rates_seen(record, index) or [record.groups[index].rate]
     return (len(course.taken(record)) >= 3 and bool(held) and min(rates[1:] or rates) > 1e-7
-            and all(one.change == 0 and one.dtype == "float32" for one in held))
+            and all(parameter.change == 0 and parameter.dtype == "float32" for parameter in held))

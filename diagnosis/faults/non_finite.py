@@ -13,15 +13,17 @@ How it is found
 
 Wrong
     for batch in loader:
-        probabilities = torch.softmax(1000 * model(**batch).logits, dim=-1)
-        loss = -torch.log(probabilities)[rows, batch["labels"]].mean()      # log(0)
+        losses = F.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+        hard = losses > 2.0
+        loss = (losses * hard).sum() / hard.sum()       # 0 / 0 where no row is hard
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
 Right
     for batch in loader:
-        loss = F.cross_entropy(model(**batch).logits, batch["labels"])
+        losses = F.cross_entropy(model(**batch).logits, batch["labels"], reduction="none")
+        loss = losses.mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -33,6 +35,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -44,8 +47,9 @@ CAUSED_BY = ("lr-too-high", "loss-sign", "gradients-accumulate", "half-weights",
 def check(record):
     if not record.steps and not record.batches:
         return NotMeasured("no training step was seen")
-    weights = [one for one in record.parameters if not_finite(one.norm_last) or not_finite(one.mean)]
-    before = [one for one in record.parameters if not_finite(one.mean)]
+    weights = [parameter for parameter in record.parameters
+               if not_finite(parameter.norm_last) or not_finite(parameter.mean)]
+    before = [parameter for parameter in record.parameters if not_finite(parameter.mean)]
     bad = [(step.index, what) for step in record.steps if not step.skipped for what in whats(record, step)]
     skipped = [(step.index, "loss") for step in record.steps
                if step.skipped and course.loss_is_lost(record, step)]
@@ -62,9 +66,9 @@ def check(record):
     at_end = bool(weights) or any(course.loss_is_lost(record, step) for step in steps[-2:]) or not steps
     evidence = {"first_at_step": first, "first_in": what,
                 "steps_affected": len({index for index, _ in bad}), "steps_seen": len(steps),
-                "tensors_with_nan": len(weights), "names": [one.name for one in weights[:3]],
+                "tensors_with_nan": len(weights), "names": [parameter.name for parameter in weights[:3]],
                 "rate_there": next((max(step.rates) for step in steps if step.index == first and step.rates), None),
-                "loss_before": [course.rounded(step.loss) for step in steps
+                "loss_before": [rounded(step.loss) for step in steps
                                 if step.loss is not None and first is not None and step.index < first][-3:],
                 "losses_made_by": next((batch.loss_function for batch in record.batches_of("training")), None)}
     site = next((batch.site for batch in record.batches if not_finite(batch.loss) and batch.site), None)
@@ -84,7 +88,7 @@ def batches_only(record, batches):
     return Finding("warning", "the loss of some forward passes is NaN or infinite",
                    {"passes_affected": len(batches), "first_after_step": batches[0][0]},
                    "a mean over these is NaN", "compute the loss with F.cross_entropy on raw logits",
-                   next((one.site for one in record.batches if not_finite(one.loss)), None))
+                   next((batch.site for batch in record.batches if not_finite(batch.loss)), None))
 
 
 def whats(record, step):

@@ -14,11 +14,13 @@ How it is found
 
 Wrong
     from torch.utils.data import DataLoader
-    loader = DataLoader(sorted(rows, key=lambda row: row[1]), batch_size=4)
+    by_class = sorted(zip(texts, labels), key=lambda row: row[1])
+    loader = DataLoader(by_class, batch_size=8, collate_fn=collate)
 
 Right
     from torch.utils.data import DataLoader
-    loader = DataLoader(sorted(rows, key=lambda row: row[1]), batch_size=4, shuffle=True)
+    by_class = sorted(zip(texts, labels), key=lambda row: row[1])
+    loader = DataLoader(by_class, batch_size=8, collate_fn=collate, shuffle=True)
 
 Not to be confused with
     A loader that does not shuffle a file in random order: harmless. Batches made of texts of like length.
@@ -29,7 +31,7 @@ from collections import Counter
 
 import numpy as np
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import SEED, drawn_at_random, training_batches
 

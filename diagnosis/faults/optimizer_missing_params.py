@@ -31,6 +31,7 @@ Not to be confused with
     optimizers that share the parameters between them.
 """
 
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -47,24 +48,24 @@ def check(record):
         return NotMeasured("no optimizer was seen")
     if not record.parameters:
         return NotMeasured("the model's parameters were not seen")
-    measured = any(one.gradient_norms for one in record.parameters)
-    used = [one for one in record.parameters if one.trainable and has_gradient(one, measured)]
-    missing = [one for one in used if one.group is None]
+    measured = any(parameter.gradient_norms for parameter in record.parameters)
+    used = [parameter for parameter in record.parameters if parameter.trainable and has_gradient(parameter, measured)]
+    missing = [parameter for parameter in used if parameter.group is None]
     if not missing:
         return None
-    size, whole = sum(map(course.elements, missing)), sum(map(course.elements, used))
+    size, whole = sum(parameter.elements for parameter in missing), sum(parameter.elements for parameter in used)
     foreign = sum(group.foreign_elements for group in record.groups)
-    parts = list(dict.fromkeys(one.part for one in missing))
-    held = {one.part for one in used if one.group is not None and len(one.shape) > 1}
+    parts = list(dict.fromkeys(parameter.part for parameter in missing))
+    held = {parameter.part for parameter in used if parameter.group is not None and len(parameter.shape) > 1}
     no_head = "head" in parts and "head" not in held
     trend = course.trend(record)
     title, level = told(size / whole, no_head, held, foreign, stands_still=trend is not None and not trend.falls)
-    evidence = {"weights_in_no_optimizer": size, "share_of_trained_weights": course.rounded(size / whole),
+    evidence = {"weights_in_no_optimizer": size, "share_of_trained_weights": rounded(size / whole),
                 "parts": parts if len(parts) <= 6 else parts[:3] + ["..."] + parts[-2:],
-                "tensors": len(missing), "names": [one.name for one in missing[:4]]}
+                "tensors": len(missing), "names": [parameter.name for parameter in missing[:4]]}
     if foreign:
         evidence["weights_of_another_model_in_optimizer"] = foreign
-    moved = [one.change for one in missing if one.change is not None]
+    moved = [parameter.change for parameter in missing if parameter.change is not None]
     if moved:
         evidence["largest_change"] = max(moved)
     made = record.groups[0].made

@@ -38,6 +38,7 @@ Not to be confused with
 
 import re
 
+from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -67,7 +68,8 @@ def check(record):
             unknown = NotMeasured("the schedule's course over the whole plan is not known")
         elif share <= EARLY:
             return finding(record, schedule, share, turns)
-    untold = [one for one in record.schedules if not one.factors or course.pace(record, one) is None]
+    untold = [schedule for schedule in record.schedules
+              if not schedule.factors or course.pace(record, schedule) is None]
     return fallen(record, untold[0]) or unknown if untold else unknown
 
 
@@ -103,8 +105,8 @@ def finding(record, schedule, share, turns):
         "schedule_length": course.length_in_places(schedule),
         "planned_schedule_steps": round(places),
         "planned_optimizer_steps": round(course.planned_updates(record) or 0) or None,
-        "schedule_steps_per_optimizer_step": course.rounded(pace.per_update) if pace.kind == "step" else None,
-        "rates": course.a_few([course.rounded(rate) for rate in rates]) or None,
+        "schedule_steps_per_optimizer_step": rounded(pace.per_update) if pace.kind == "step" else None,
+        "rates": a_few([rounded(rate) for rate in rates]) or None,
         "base_lr": schedule.base_rates[0] if schedule.base_rates else None,
     }
     level = "error" if share <= HALF and not turns and pace.kind == "step" else "warning"
@@ -134,7 +136,7 @@ def fallen(record, schedule):
     if max(rates) == rates[0] and steps[0].epoch != steps[-1].epoch and len({step.epoch for step in steps}) > 3:
         return None             # fell from epoch to epoch
     return Finding("error", f"the learning rate has fallen to {rates[-1]:.2g} within {len(rates)} steps",
-                   {"rates": course.a_few([course.rounded(rate) for rate in rates]),
+                   {"rates": a_few([rounded(rate) for rate in rates]),
                     "optimizer_steps_seen": len(rates),
                     **({"planned_optimizer_steps": round(updates)} if updates else {}),
                     **({"scheduler_steps_seen": schedule.calls} if schedule else {})},
@@ -146,7 +148,7 @@ def fallen(record, schedule):
 
 def refusal(record):
     """OneCycleLR raises an error when stepped beyond its total."""
-    schedule = next((one for one in record.schedules if one.kind == "OneCycleLR"), None)
+    schedule = next((schedule for schedule in record.schedules if schedule.kind == "OneCycleLR"), None)
     return Finding("error", "the schedule was stepped beyond its last step and refused",
                    {"message": record.crash.message.strip().splitlines()[0],
                     "optimizer_steps_seen": record.optimizer_steps,

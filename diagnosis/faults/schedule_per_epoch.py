@@ -14,21 +14,21 @@ How it is found
     or is 0 throughout the first epoch; a warning where it merely stays high because there is no warm-up.
 
 Wrong
-    scheduler = get_linear_schedule_with_warmup(optimizer, 300, len(loader) * epochs)
+    steps = len(loader) * epochs
+    scheduler = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     for epoch in range(epochs):
         for batch in loader:
-            loss = loss_of(model, batch)
-            loss.backward()
+            loss_of(model, batch).backward()
             optimizer.step()
             optimizer.zero_grad()
         scheduler.step()
 
 Right
-    scheduler = get_linear_schedule_with_warmup(optimizer, 300, len(loader) * epochs)
+    steps = len(loader) * epochs
+    scheduler = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
     for epoch in range(epochs):
         for batch in loader:
-            loss = loss_of(model, batch)
-            loss.backward()
+            loss_of(model, batch).backward()
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
@@ -40,6 +40,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -55,10 +56,11 @@ LONG = 0.5      # of the planned steps: a warm-up that would be too long for a s
 def check(record):
     if not record.schedules:
         return None if record.steps or record.groups else NotMeasured("no optimizer was seen")
-    wrong = [one for one in record.schedules if course.stepped_per_epoch_by_mistake(record, one)]
+    wrong = [schedule for schedule in record.schedules if course.stepped_per_epoch_by_mistake(record, schedule)]
     if wrong:
         return finding(record, wrong[0])
-    if any(course.pace(record, one) is None and course.counts_updates(record, one) for one in record.schedules):
+    if any(course.pace(record, schedule) is None and course.counts_updates(record, schedule)
+           for schedule in record.schedules):
         return NotMeasured("too few optimizer steps were seen to tell how often the schedule is stepped")
     return None
 
@@ -82,14 +84,14 @@ def finding(record, schedule):
     evidence = {
         "optimizer_steps_seen": record.optimizer_steps or len(rates),
         "scheduler_steps_seen": schedule.calls,
-        "lr": course.rounded(first_epoch[-1]) if first_epoch else None,
+        "lr": rounded(first_epoch[-1]) if first_epoch else None,
         "base_lr": base,
-        "rates": course.a_few([course.rounded(rate) for rate in rates]),
+        "rates": a_few([rounded(rate) for rate in rates]),
         "warm_up_steps": warm_up,
         "schedule_length": length,
         "planned_epochs": epochs,
         "planned_optimizer_steps": rounded_steps(course.planned_updates(record)),
-        "lr_in_last_epoch": course.rounded(base * last) if base is not None and epochs else None,
+        "lr_in_last_epoch": rounded(base * last) if base is not None and epochs else None,
         "schedule": course.own_line(schedule),
     }
     long = f"a warm-up of {warm_up:,} steps" if warm_up else f"a length of {length:,} steps"

@@ -26,10 +26,10 @@ Not to be confused with
 
 from collections import Counter
 
-from diagnosis.verdict.course import rounded
 from diagnosis.faults import text_truncated
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import contents, groups_of, percent, training_batches
+from diagnosis.verdict.measures import contents, groups_of, training_batches
 
 GROUP = "data"
 EFFECT = "stops"

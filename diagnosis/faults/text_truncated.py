@@ -23,9 +23,8 @@ Not to be confused with
 
 from statistics import fmean, median
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import percent
 
 GROUP = "data"
 EFFECT = "slows"

@@ -11,20 +11,20 @@ How it is found
     The ids of the unknown token are counted in the batches, special tokens and padding apart.
 
 Wrong
-    tokens = [tokenizer.unk_token_id for word in texts[0].upper().split()]
+    batch = tokenizer([text.upper() for text in texts], padding=True, return_tensors="pt")  # it knows lower case only
 
 Right
-    tokens = tokenizer(texts[0].lower())["input_ids"]
-    assert tokens.count(tokenizer.unk_token_id) <= len(tokens) // 2
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    assert 2 * (batch["input_ids"] == tokenizer.unk_token_id).sum() < batch["attention_mask"].sum()
 
 Not to be confused with
     tokenizer-mismatch, where tokens are known to the tokenizer but mean something else to the encoder. A few unknown
     emojis and signs: one or two in a hundred tokens are usual.
 """
 
-from diagnosis.verdict.course import rounded
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import contents, percent, training_batches
+from diagnosis.verdict.measures import contents, training_batches
 
 GROUP = "data"
 EFFECT = "stops"

@@ -17,11 +17,11 @@ How it is found
 Wrong
     from transformers import BertTokenizer
     words = sorted(tokenizer.get_vocab())
-    other = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
-    logits = model(**other(texts, padding=True, return_tensors="pt")).logits
+    tokenizer = BertTokenizer(vocab={word: number for number, word in enumerate(words)})
 
 Right
-    logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(encoder.name_or_path)
 
 Not to be confused with
     Embeddings that are a little larger than the vocabulary, rounded up to a multiple of 64 or 128; tokens added with
@@ -30,10 +30,10 @@ Not to be confused with
 
 import re
 
-from diagnosis.verdict.course import rounded
 from diagnosis.faults import encoder_random
+from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import crash_line, percent
+from diagnosis.verdict.measures import crash_line
 
 GROUP = "input"
 EFFECT = "stops"
@@ -77,7 +77,7 @@ def _beyond(record, highest, size):
     if record.tokenizer is not None:
         evidence |= {"tokenizer_vocabulary": record.tokenizer.vocabulary_size, "tokenizer": record.tokenizer.name}
     if record.crash is not None and OUT_OF_RANGE.search(record.crash.message):
-        evidence["crash"] = crash_line(record)
+        evidence["crash"] = crash_line(record.crash)
     return _finding(record, f"token id {highest} lies beyond the encoder's {size} embeddings", evidence)
 
 
@@ -94,8 +94,8 @@ def _by_meaning(record):
 def _by_unused(record):
     encoder = record.encoder
     return _finding(
-        record, f"the token ids are not the encoder's: {percent(encoder.unused_share)} of them stand for nothing in its "
-                "vocabulary",
+        record, f"the token ids are not the encoder's: {percent(encoder.unused_share)} of them stand for nothing in "
+                "its vocabulary",
         {"ids_that_stand_for_nothing_share": rounded(encoder.unused_share),
          "texts_that_begin_with_its_start_token_share": rounded(encoder.start_share),
          "encoder": encoder.loaded_from or encoder.name, "encoder_vocabulary": encoder.vocabulary_size})

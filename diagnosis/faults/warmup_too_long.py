@@ -13,7 +13,7 @@ How it is found
     steps of the whole plan at the pace the script steps it. From half of the plan a warning, from nine tenths an error.
 
 Wrong
-    scheduler = get_linear_schedule_with_warmup(optimizer, 500, len(loader) * epochs)    # the run has 60 steps
+    scheduler = get_linear_schedule_with_warmup(optimizer, 500, len(loader) * epochs)    # the run has 128 steps
     for epoch in range(epochs):
         for batch in loader:
             loss_of(model, batch).backward()
@@ -37,6 +37,7 @@ Not to be confused with
     cyclic schedules, which rise by design.
 """
 
+from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -77,9 +78,9 @@ def finding(record, schedule, warm_up, places):
         "warm_up_steps": warm_up,
         "planned_schedule_steps": round(places),
         "share_of_the_run": round(share, 2),
-        "highest_rate_seen": course.rounded(max(rates)) if rates else None,
+        "highest_rate_seen": rounded(max(rates)) if rates else None,
         "base_lr": schedule.base_rates[0] if schedule.base_rates else None,
-        "average_rate_over_peak": course.rounded(average),
+        "average_rate_over_peak": rounded(average),
     }
     level = "error" if share >= MOST and (average is None or average < HIGH_ON_AVERAGE) else "warning"
     return Finding(

@@ -32,6 +32,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.record.arithmetic import median, norm_of, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -58,7 +59,7 @@ def check(record):
             unknown = outcome
         elif outcome:
             found.append(outcome)
-    found.sort(key=lambda one: one.level)       # 'error' before 'warning'
+    found.sort(key=lambda decayed: decayed.level)       # 'error' before 'warning'
     return found[0] if found else unknown
 
 
@@ -78,17 +79,17 @@ def shrinking(record, index):
         return None
     level = "error" if lost >= OVERWHELMS and course.holds_encoder(record, index) else "warning"
     return finding(record, index, level, f"weight decay takes {100 * lost:.0f} % of the weights over the run",
-                   {"share_lost_in_run": course.rounded(lost), "planned_optimizer_steps": round(updates)})
+                   {"share_lost_in_run": rounded(lost), "planned_optimizer_steps": round(updates)})
 
 
 def l2_in_adam(record, index):
     """Adam normalizes the sum of gradient and decay x weight: the larger of the two sets the direction."""
     group, held = record.groups[index], course.trained_by(record, index)
-    weights = course.norm_of(one.norm_first for one in held)
-    gradient = course.norm_of(course.median(one.gradient_norms) for one in held)
+    weights = norm_of(parameter.norm_first for parameter in held)
+    gradient = norm_of(median(parameter.gradient_norms) for parameter in held)
     steps = course.taken(record)
-    weights = weights or course.median(step.weight_norm for step in steps)
-    gradient = gradient or course.median(step.gradient_norm for step in steps)
+    weights = weights or median(step.weight_norm for step in steps)
+    gradient = gradient or median(step.gradient_norm for step in steps)
     if not weights or not gradient:
         return NotMeasured("the norms of weights and gradients were not measured")
     ratio = group.weight_decay * weights / gradient
@@ -96,16 +97,17 @@ def l2_in_adam(record, index):
         return None
     return finding(record, index, "error" if ratio >= L2_OVERWHELMS else "warning",
                    f"weight decay is {ratio:.0f} times as strong as the gradient",
-                   {"decay_times_weights": course.rounded(group.weight_decay * weights),
-                    "gradient_norm": course.rounded(gradient)})
+                   {"decay_times_weights": rounded(group.weight_decay * weights),
+                    "gradient_norm": rounded(gradient)})
 
 
 def finding(record, index, level, title, more):
     group, held = record.groups[index], course.trained_by(record, index)
-    first, last = (course.norm_of(one.norm_first for one in held), course.norm_of(one.norm_last for one in held))
+    first = norm_of(parameter.norm_first for parameter in held)
+    last = norm_of(parameter.norm_last for parameter in held)
     evidence = {"weight_decay": group.weight_decay, "optimizer": group.optimizer,
-                "lr": course.rounded(course.peak_rate(record, index)), **more}
+                "lr": rounded(course.peak_rate(record, index)), **more}
     if first and last:
-        evidence |= {"weight_norm_first": course.rounded(first, 6), "weight_norm_last": course.rounded(last, 6)}
+        evidence |= {"weight_norm_first": rounded(first, 6), "weight_norm_last": rounded(last, 6)}
     return Finding(level, title, evidence, "the weights are pulled to 0 harder than the labels can pull elsewhere",
                    "use a weight decay of 0.01" + ("" if course.is_decoupled(group) else " with AdamW"), group.made)

@@ -1,290 +1,185 @@
-"""Watches a script train and fills the record: what it saw stays here until it is turned to facts at the stop.
+"""Watches a script train: holds those who keep what was seen, and decides when to stop.
 
-patches.py calls the methods of the Observer at every point of interest (those on passes and steps stand in passes.py
-and steps.py). Each is wrapped by `quietly`: an error of the observer is noted and never reaches the script. Facts only:
-nothing here knows a fault.
+The patches call one of them, or the Observer where an event concerns several. Facts only: nothing here knows a fault.
 """
 
 import os
 import sys
 import time
 import traceback
-import weakref
 
-from diagnosis.record import facts, nested, source
+import torch
+
+from diagnosis.observe import assemble, before_training
+from diagnosis.observe.checkpoints import Checkpoints
+from diagnosis.observe.files import Files
+from diagnosis.observe.freezes import Freezes
+from diagnosis.observe.gradients import Gradients
+from diagnosis.observe.guard import Guard, quietly
+from diagnosis.observe.limits import KEPT_BATCHES, WRITE_EVERY, is_close
+from diagnosis.observe.loaders import Loaders
+from diagnosis.observe.losses import Losses
+from diagnosis.observe.models import Layers, Models, Parameters
 from diagnosis.observe.passes import Passes
-from diagnosis.record.record import Crash, Record
-from diagnosis.observe.seen import Freeze, Iteration, SeenLoader, quietly
-from diagnosis.observe.steps import Steps
-
-STEPS = 40              # optimizer steps that are observed
-FEWEST_STEPS = 8        # never fewer, however slow they are
-STEPPING_SECONDS = 35   # of stepping, after which FEWEST_STEPS will do
-FORWARD_SECONDS = 15    # of going on to the epoch's end and into the next epoch
-FORWARD_STEPS = 2       # optimizer steps of the next epoch that are still seen
-FORWARD_BATCHES = 4     # batches of each validation pass while going on
-BACKWARDS = 60          # backward calls without any optimizer step that are enough
-BACKWARDS_STEPPED = 300     # the same where the source has a step() call that may still come
-WRITE_EVERY = 5         # seconds between two records written while observing
+from diagnosis.observe.plan import Surroundings
+from diagnosis.observe.scaling import Scaling
+from diagnosis.observe.schedules import Schedules
+from diagnosis.observe.steps import Optimizers, Steps
+from diagnosis.observe.stopping import Stopping
+from diagnosis.observe.tokenizers import TokenizerCalls
+from diagnosis.record import source
+from diagnosis.record.record import Crash
 
 
-class Observer(Passes, Steps):
-    """All that was seen of the running script."""
+class Observer:
+    """All that is seen of the running script.
 
-    def __init__(self, path, script, arguments):
-        self.path, self.script, self.pid, self.began = path, script, os.getpid(), time.monotonic()
-        self.record = Record(target=str(script), arguments=list(arguments))
-        self.quiet = False              # the observer itself is at work
-        self.depth = 0                  # of module calls
-        self.forwarding = None          # monotonic time at which fast-forward began
-        self.roots, self.encoder, self.watched = {}, None, {}
-        self.trained_roots = {}
-        self.open, self.passes = None, []       # the Pass going on; (Batch, ids of its roots) of all
-        self.samples = []               # (stripped ids, labels) of passes, for examples where no loader helps
-        self.loaders, self.kept_loaders, self.iteration, self.serial = {}, [], None, 0
-        self.optimizers, self.made, self.stepped = {}, {}, {}   # by id: optimizer; (site, rates); those that stepped
-        self.schedules, self.scheduler_depth = {}, 0
-        self.freezes, self.tokenizer_calls, self.loads, self.dropouts = {}, [], [], {}
-        self.trainer = None
-        self.replays, self.activations, self.norm_rows, self.training_flags = [], {}, {}, {}
-        self.described = None           # of the model before its first step
-        self.frames_loops = None
-        self.new_draft()
-        self.step_began, self.last_step_at, self.written_at = None, None, time.monotonic()
-        self.first_tokens = [None, None]
-        self.in_closure, self.before_step = False, None
-        self.scaler_step, self.pending_scale, self.scaled_gradients, self.last_scaled = None, None, False, None
-        self.rates, self.closures, self.last_gradients = [], False, {}
-        self.backward_depth = 0
-        self.joined, self.gradient_rows, self.gradients, self.step_site_now = set(), [], None, None
-        self.forwarded, self.forward_steps, self.forward_from, self.forward_index = None, 0, 0, None
-        self.started, self.ending = time.time(), False
+    record      the Record to fill
+    script      the script's path
+    keep        keep(Pass, tensor that backward runs on): the batch in a form that can be run again later, or None
+    write       write(record): the record as far as it goes, now and then
+    conclude    conclude(observer): what is to be done at the stop; the process ends after it
+    """
 
-    def attempt(self, function, *args):
-        """What a function gives, or None and a note where it fails."""
-        try:
-            return function(*args)
-        except Exception as error:
-            self.note(error)
-            return None
+    def __init__(self, record, script, keep, write, conclude):
+        self.record, self.script = record, script
+        self.keep, self.write, self.conclude = keep, write, conclude
+        self.began = self.written_at = time.monotonic()
+        guard = self.guard = Guard(record.observer_errors)
+        self.files = Files(guard, record, script, self.finish)
+        self.stopping = Stopping(record, self.files, self.finish)
+        self.loaders = Loaders(guard, self.stopping)
+        self.tokenizers, self.checkpoints, self.freezes = TokenizerCalls(guard), Checkpoints(guard), Freezes(guard)
+        self.models, self.layers, self.optimizers = Models(), Layers(guard), Optimizers(guard)
+        parameters = Parameters(self.models, self.optimizers)
+        self.passes = Passes(guard, record, self.models, self.layers, self.loaders, self.tokenizers)
+        self.losses = Losses(guard, record, self.passes, parameters)
+        self.scaling = Scaling(guard, record)
+        self.gradients = Gradients(guard, record, parameters, self.scaling)
+        self.steps = Steps(record, self.gradients, self.scaling, self.optimizers, self.loaders)
+        self.schedules = Schedules(guard, record, self.loaders)
+        self.surroundings = Surroundings()
+        self.before_training = None     # the model BeforeTraining, from its first step on
+        self.kept_batches = []          # what `keep` gave
 
-    def note(self, error):
-        if len(self.record.observer_errors) < 50:
-            where = traceback.extract_tb(error.__traceback__)
-            place = f" ({os.path.basename(where[-1].filename)}:{where[-1].lineno})" if where else ""
-            self.record.observer_errors.append(f"{type(error).__name__}: {error}{place}"[:300])
-
-    # loaders
+    # backward calls
 
     @quietly
-    def loader_made(self, loader):
-        """A loader made anew by the same calls, once the one before was in use (every epoch), takes its place."""
-        place = source.place(sys._getframe())
-        before = next((one for one in self.loaders.values() if one.place == place and one.iterations), None)
-        if before is not None:
-            before.loader = loader
-        self.loaders[id(loader)] = before or SeenLoader(loader, source.site(), place=place)
-        self.kept_loaders.append(loader)        # so that its id stays its own
-
-    @quietly
-    def loader_iterated(self, loader, inner):
-        seen = self.loaders.setdefault(id(loader), SeenLoader(loader))
-        seen.iterations += 1
-        if not seen.names:
-            seen.names = self.names_now(loader)
-        return Iteration(self, seen, inner)
-
-    def names_now(self, value):
-        spaces = [frame.f_locals for frame in source.user_frames()[:4]]
-        return set().union(*(source.names_of(value, [space]) for space in spaces)) if spaces else set()
-
-    @quietly
-    def fetched(self, iteration, batch):
-        self.serial += 1
-        self.iteration = iteration
-        iteration.fetched += 1
-        iteration.seen.fetched += 1
-        iteration.recent.append(nested.outer_copy(batch))
-        self.check_time()
-
-    @quietly
-    def ends_early(self, iteration):
-        """Is this pass over a loader to end now, so that the script goes on?"""
-        if self.ending:
-            self.finish("enough seen")
-        if self.forwarding is None:
-            return False
-        self.check_time()
-        training = self.training_loader()
-        if iteration.seen is training and iteration.trained:
-            return iteration is self.forwarded      # the epoch in which fast-forward began
-        return iteration.fetched >= FORWARD_BATCHES
-
-    def training_loader(self):
-        """The loader whose batches backward calls followed most often; None where there is none."""
-        best = max(self.loaders.values(), key=lambda one: one.votes, default=None)
-        return best if best is not None and best.votes else None
-
-    # tokenizers, checkpoints, freezing
-
-    @quietly
-    def tokenized(self, tokenizer, args, kwargs, result):
-        texts = args[0] if args else kwargs.get("text")
-        single = isinstance(texts, str)
-        texts = [texts] if single else texts
-        if not isinstance(texts, (list, tuple)) or not texts or not isinstance(texts[0], str):
+    def backward_begins(self, tensor, where):
+        """tensor: what it runs on, None where unknown; where: the Site of the call."""
+        self.gradients.depth += 1
+        if self.gradients.depth > 1:
             return
-        settings = {name: value for name, value in kwargs.items() if name not in ("text", "text_pair", "text_target")}
-        last = self.tokenizer_calls[-1] if self.tokenizer_calls else None
-        if last is not None and last["tokenizer"] is tokenizer and last["settings"] == settings and single:
-            if len(last["texts"]) < 400:
-                last["texts"].append(texts[0])
+        self.stopping.check()
+        self.stopping.start_clock()
+        self.gradients.backward_begins(tensor, where)
+        self.loaders.count_backward()
+        now = self.passes.open
+        if now is None:
             return
-        if len(self.tokenizer_calls) < 60:
-            self.tokenizer_calls.append({"tokenizer": tokenizer, "settings": settings, "texts": list(texts[:400]),
-                                         "site": source.site(), "count": len(texts)})
+        self.passes.trains(now)
+        if isinstance(tensor, torch.Tensor):
+            self.losses.backward_on(tensor)
+            if len(self.kept_batches) < KEPT_BATCHES and is_close(self.record):
+                kept = self.keep(now, tensor)
+                if kept is not None:
+                    self.kept_batches.append(kept)
 
     @quietly
-    def loaded(self, name, model, missing, where):
-        self.loads.append((str(name), model, missing, where))
+    def backward_ends(self):
+        self.gradients.depth -= 1
+        if not self.gradients.depth:
+            self.gradients.backward_ended()
+            self.stopping.after_backward(lambda: self.optimizers.are_stepped_in(self.script))
+
+    def backward_failed(self):
+        self.gradients.depth = max(0, self.gradients.depth - 1)
+
+    # optimizer steps
 
     @quietly
-    def froze(self, parameter, frame):
-        where = source.site(frame)
-        if where is None:
-            return
-        act = self.freezes.setdefault((where.file, where.line, "parameter"), Freeze(where, "parameter"))
-        act.touched[id(parameter)] = weakref.ref(parameter)
+    def step_begins(self, optimizer, closure):
+        """closure: the optimizer was given one."""
+        self.optimizers.step_begins(optimizer)
+        self.look_before_training()
+        self.steps.begins(optimizer, closure)
 
     @quietly
-    def dropout_called(self, p, training, frame):
-        if source.is_users(frame.f_code.co_filename):
-            key = (frame.f_code.co_filename, frame.f_lineno)
-            self.dropouts[key] = (float(p), bool(training))
+    def step_ends(self, optimizer):
+        if self.steps.ends(optimizer):
+            self.step_was_made()
 
-    # the way to the stop
+    @quietly
+    def scaler_step_ends(self):
+        scaler_step = self.scaling.take_step()
+        if scaler_step is not None and not scaler_step.stepped:
+            self.look_before_training()
+            self.steps.skipped(scaler_step)
+            self.step_was_made()
 
-    def look_at_frames(self):
-        """The loops around the first optimizer step, outermost first, and the Trainer if one runs it."""
-        frames = source.user_frames()
-        self.frames_loops = [loop for frame in reversed(frames) for loop in source.loops_around(frame)]
-        frame, trainer = sys._getframe(), getattr(sys.modules.get("transformers.trainer"), "Trainer", None)
-        while frame is not None and trainer is not None:
-            one = frame.f_locals.get("self") if "self" in frame.f_code.co_varnames else None
-            if isinstance(one, trainer):
-                self.trainer = one
-                break
-            frame = frame.f_back
-        spaces = [frame.f_locals for frame in frames]
-        for seen in self.schedules.values():
-            seen.names = source.names_of(seen.scheduler, spaces)
-            seen.copy = seen.copy or facts.copy_schedule(seen.scheduler)
-        for seen in self.loaders.values():
-            seen.names |= source.names_of(seen.loader, spaces)
-
-    def after_backward(self):
-        """Stop where backward calls go on without any optimizer step."""
-        if not self.record.steps:
-            enough = BACKWARDS_STEPPED if self.steps_in_source() else BACKWARDS
-            slow = time.monotonic() - self.step_began > 2 * STEPPING_SECONDS and self.record.backwards >= FEWEST_STEPS
-            if self.record.backwards >= enough or (slow and self.record.backwards >= BACKWARDS):
-                self.finish("enough seen")
-
-    def steps_in_source(self):
-        """Does the source call step() on something that holds an optimizer or a gradient scaler?"""
-        spaces = [vars(sys.modules["__main__"])] + [frame.f_locals for frame in source.user_frames()]
-        names = set().union({"scaler"}, *(source.names_of(one, spaces) for one in self.optimizers.values()))
-        return bool(source.calls_of(source.users_files(self.script), names, "step"))
-
-    def after_step(self):
-        steps, now = len(self.record.steps), time.monotonic()
-        if self.forwarding is not None:
-            training = self.training_loader()
-            self.forward_steps += training is None or training.trained > self.forward_from
-            if self.forward_steps >= FORWARD_STEPS:
-                self.stop_soon()
-        elif steps >= STEPS or (steps >= FEWEST_STEPS and now - self.step_began > STEPPING_SECONDS):
-            if self.iteration is not None and self.iteration.active and self.iteration.trained:
-                from diagnosis.observe import patches
-                self.forwarding, self.forward_steps, self.forward_index = now, 0, steps
-                self.forwarded, self.forward_from = self.iteration, self.iteration.seen.trained
-                patches.watch_files(self)
-            else:
-                self.stop_soon()
-        elif now - self.written_at > WRITE_EVERY:
-            self.write_light()
-
-    def stop_soon(self):
-        """Stop at the next pass, so that what follows this step in the script's loop is still seen."""
-        self.ending = True
-        if self.forwarding is None:
-            from diagnosis.observe import patches
-            patches.watch_files(self)
-
-    def check_time(self):
-        if self.ending:
-            self.finish("enough seen")
-        if self.forwarding is not None and time.monotonic() - self.forwarding > FORWARD_SECONDS:
-            self.finish("enough seen")
-
-    def write_light(self):
-        """The record as far as it goes, so that a kill loses little."""
-        from diagnosis.record import assemble
-        try:
-            assemble.write(assemble.fill(self), self.path)
-        except Exception as error:
-            self.note(error)
-        self.written_at = time.monotonic()
-
-    def checkpoint_written(self, path):
-        """A checkpoint is about to be written: stop before one of an earlier run is lost."""
-        if self.quiet or os.getpid() != self.pid:
+    def look_before_training(self):
+        """At the first step: the model as it stands, and what runs the step."""
+        if self.before_training is not None:
             return
-        old = os.path.exists(path) and os.path.getmtime(path) < self.started
-        if self.forwarding is not None or self.ending or (old and len(self.record.steps) >= FEWEST_STEPS):
-            self.finish("enough seen")
+        self.before_training = self.describe_model()
+        self.surroundings.look(sys._getframe())
+        spaces = [frame.f_locals for frame in source.user_frames()]
+        self.schedules.look_before_first_step(spaces)
+        self.loaders.look_for_names(spaces)
+
+    def describe_model(self):
+        return before_training.describe(self.models, self.optimizers, self.checkpoints)
+
+    def step_was_made(self):
+        self.stopping.start_clock()
+        self.stopping.after_step(self.loaders.iteration, self.loaders.training())
+        if not self.files.guarded and time.monotonic() - self.written_at > WRITE_EVERY:
+            self.guard.attempt(self.write_so_far)
+            self.written_at = time.monotonic()
+
+    def write_so_far(self):
+        """So that a kill loses little."""
+        assemble.fill(self)
+        self.write(self.record)
+
+    # the end
 
     def crashed(self, error):
         """The script's exception came out at its top."""
-        if os.getpid() != self.pid:
-            os._exit(1)                     # a process that the script forked
-        if self.forwarding is not None or self.ending:
+        if not self.guard.in_own_process():
+            os._exit(1)
+        if self.files.guarded:
             self.finish("enough seen")      # it may be the cut that made it fail
-        self.quiet = True
+        self.guard.quiet = True
         code = getattr(error, "code", None)
         if isinstance(error, SystemExit) and (code in (None, 0) or self.record.steps):
             self.finish("script ended")
         if isinstance(error, EOFError) and "reading a line" in str(error):
             self.finish("asked for input")
         self.record.crash = describe_crash(error)
+        self.guard.attempt(self.passes.settle_crashed)
         self.finish("crashed")
 
     def finish(self, ended):
-        """Turn what was seen to facts, make the controls, write the record and end the process; never returns."""
-        if os.getpid() != self.pid:
+        """Do what is to be done at the stop, and end the process; never returns."""
+        if not self.guard.in_own_process():
             os._exit(0)
-        from diagnosis.record import assemble
-        self.quiet = True
-        self.record.ended = "enough seen" if self.ending else ended
+        self.guard.quiet = True
+        self.record.ended = "enough seen" if self.stopping.at_next_pass else ended
+        self.guard.attempt(self.passes.close)
         try:
-            assemble.finish(self)
+            self.conclude(self)
         except BaseException as error:
-            self.note(error)
-            try:
-                assemble.write(self.record, self.path)
-            except Exception:
-                pass
+            self.guard.note(error)
+            self.guard.attempt(self.write, self.record)
         for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:
-                pass
+            self.guard.attempt(stream.flush)
         os._exit(0)
 
 
 def describe_crash(error):
     """A Crash whose traceback holds the script's own lines and the error."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if source.is_users(one.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if source.is_users(frame.filename)]
     message = "\n".join(traceback.format_exception_only(error)).strip()
     text = "".join(traceback.format_list(frames)) + message
     where = source.make_site(frames[-1].filename, frames[-1].lineno) if frames else None

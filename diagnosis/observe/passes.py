@@ -1,146 +1,190 @@
-"""The forward passes of a watched script: what reaches the model, the losses, and the backward calls that follow."""
+"""The forward passes of a watched script: what reaches the model, what comes out, and which of them train."""
 
-import inspect
-import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
-from diagnosis.experiments import replay
-from diagnosis.record import facts, graph, nested, source
+from diagnosis.observe import encoder_input
+from diagnosis.observe.guard import quietly
+from diagnosis.observe.limits import is_close
+from diagnosis.record import facts, nested, source
 from diagnosis.record.record import Batch
-from diagnosis.observe.seen import LossCall, Pass, quietly
 
-KEPT_BATCHES = 8        # training batches whose inputs are kept for the controls
 MOST_BATCHES = 300      # forward passes of a role that are described
+VIEWS = 3               # passes before a training pass that may be other views of the same batch
+
+
+class Call(NamedTuple):
+    """One call of an outermost module."""
+    module: object
+    args: tuple
+    kwargs: dict
+    output: object = None       # None until it returns
+
+
+@dataclass
+class LossCall:
+    """One call of a loss function of torch.nn.functional."""
+    name: str
+    function: object
+    arguments: dict             # by name, the input and the target among them
+    result: object = None
+    site: object = None
+    inside: bool = False        # called within the model's forward
+    input_value: object = None  # detached, as the loss saw it
+
+
+@dataclass
+class Pass:
+    """One forward pass that is going on, with the live tensors of it."""
+    batch: Batch
+    serial: int                         # batches fetched from loaders before it
+    iteration: object = None            # the loader's iteration that it belongs to
+    calls: list[Call] = field(default_factory=list)
+    losses: list[LossCall] = field(default_factory=list)
+    ids: object = None                  # rows x width
+    mask: object = None
+    starts: object = None               # where each row begins, if the encoder is given them end to end in one row
+    encoder_seen: bool = False
+    first_token: object = None          # the encoder's output at each row's first token
+    backward: bool = False
+    target: object = None
+    recent: list = field(default_factory=list)      # batches that its loader gave lately, this pass's among them
+
+    def loss_behind(self, tensor):
+        """The loss call that gave this tensor, else the last one; None where none was seen."""
+        return next((call for call in self.losses if call.result is tensor), self.losses[-1] if self.losses else None)
+
+
+@dataclass
+class PastPass:
+    """What is kept of every pass."""
+    batch: Batch
+    serial: int | None = None           # as in Pass; None where a loss alone began it
+    roots: list[int] = field(default_factory=list)      # ids of the outermost modules called
+
+
+@dataclass
+class Sample:
+    """The rows of a pass, for examples where no loader helps."""
+    batch: Batch
+    ids: list[list[int]]                # without padding; empty where unknown
+    labels: list[int]                   # of the same rows; empty where unknown
 
 
 class Passes:
-    """The part of the Observer that looks at modules, losses and backward calls."""
+    """The pass going on, and what is kept of those before it."""
+
+    def __init__(self, guard, record, models, layers, loaders, tokenizers):
+        self.guard, self.record = guard, record
+        self.models, self.layers, self.loaders, self.tokenizers = models, layers, loaders, tokenizers
+        self.open = None                # the Pass going on
+        self.past = []                  # a PastPass of each, the one going on among them
+        self.samples = []               # a Sample of each of the latest
+        self.first_tokens = [None, None]        # the encoder's outputs in the first and in the last training pass
+        self.inside_module = False      # an outermost module is at work
 
     # modules
 
     @quietly
     def module_begins(self, module, args, kwargs):
         """An outermost module is called: begin a pass, or go on with the one that is open."""
-        if id(module) not in self.roots and not self.know(module):
+        if not self.models.knows(module):
             return None
-        self.check_time()
+        self.loaders.stopping.check()
         now = self.open
-        if (now is None or now.backward or now.serial != self.serial
-                or any(one[0] is module for one in now.calls)):
-            self.close_pass()
-            batch = Batch("validation", self.record.optimizer_steps, 0, gradient_enabled=torch.is_grad_enabled(),
-                          head_training=module.training, site=source.site())
-            batch._serial = self.serial
-            now = self.open = Pass(batch, self.serial, self.iteration)
-            now.recent = list(self.iteration.recent) if self.iteration is not None else []
-            if sum(one.role == "validation" for one in self.record.batches) < MOST_BATCHES:
-                self.record.batches.append(batch)
-            self.passes.append((batch, []))
+        if (now is None or now.backward or not self.is_on_latest_batch(now)
+                or any(call.module is module for call in now.calls)):
+            now = self.begin(module)
         now.batch.head_training = module.training
-        now.calls.append([module, args, kwargs, None])
-        self.passes[-1][1].append(id(module))
+        now.calls.append(Call(module, args, kwargs))
+        self.past[-1].roots.append(id(module))
         self.see_autocast()
-        if self.encoder is None or module is self.encoder:
+        if self.models.encoder is None or module is self.models.encoder:
             self.encoder_called(module, args, kwargs)
         return now
 
-    def know(self, module):
-        """Is this outermost module (part of) a model? It is then watched from here on."""
-        if type(module).__module__ == "torch.nn.modules.loss" or not any(True for _ in module.parameters()):
-            return False
-        self.roots[id(module)] = module
-        encoder = facts.find_encoder(module)
-        if encoder is not None and (self.encoder is None or not self.trained_roots):
-            self.encoder = encoder
-            self.watched[id(encoder)] = "encoder"
-        inside = {id(one) for one in encoder.modules()} if encoder is not None else set()
-        for one in module.modules():
-            if id(one) not in inside and isinstance(one, facts.ACTIVATIONS):
-                self.watched[id(one)] = "activation"
-            elif isinstance(one, facts.NORMS):
-                self.watched[id(one)] = "norm"
-        return True
+    def begin(self, module=None):
+        """Close the pass before and open one; it counts as validation until a backward follows.
+
+        module   the outermost module called; None where a loss alone begins the pass
+        """
+        self.close()
+        batch = Batch("validation", self.record.optimizer_steps, 0, gradient_enabled=torch.is_grad_enabled())
+        now = self.open = Pass(batch, self.loaders.batches, self.loaders.iteration)
+        if module is not None:
+            batch.head_training, batch.site = module.training, source.site()
+            now.recent = list(now.iteration.recent) if now.iteration is not None else []
+        if module is None or len(self.record.batches_of("validation")) < MOST_BATCHES:
+            self.record.batches.append(batch)
+        self.past.append(PastPass(batch, now.serial if module is not None else None))
+        return now
+
+    def is_on_latest_batch(self, now):
+        """Was no batch fetched since this pass began?"""
+        return now.serial == self.loaders.batches
 
     @quietly
     def module_ends(self, now, output):
-        now.calls[-1][3] = output
+        call, encoder = now.calls[-1]._replace(output=output), self.models.encoder
+        now.calls[-1] = call
         if now.ids is None and not now.encoder_seen:    # compiled, or its forward called by name
-            module, args, kwargs, _ = now.calls[-1]
-            self.encoder_called(module, args, kwargs)
-            now.batch.encoder_training = getattr(self.encoder, "training", module.training)
-        if now.calls[-1][0] is self.encoder:
-            self.encoder_output(output)
+            self.encoder_called(call.module, call.args, call.kwargs)
+            now.batch.encoder_training = getattr(encoder, "training", call.module.training)
+        if call.module is encoder:
+            self.encoder_gave(output)
 
     @quietly
-    def watched_begins(self, module, args, kwargs):
-        kind = self.watched.get(id(module))
+    def layer_begins(self, module, args, kwargs):
+        """A watched module inside an outermost one is called."""
+        kind = self.models.watched.get(id(module))
         if kind == "encoder":
             self.encoder_called(module, args, kwargs)
-        elif kind == "norm" and module.training and args:
-            self.norm_rows[id(module)] = min(int(args[0].shape[0]), self.norm_rows.get(id(module), 1 << 30))
+        elif kind == "norm":
+            self.layers.norm_called(module, args)
 
     @quietly
-    def watched_ends(self, module, output):
-        kind = self.watched.get(id(module))
+    def layer_ends(self, module, output):
+        kind = self.models.watched.get(id(module))
         if kind == "encoder":
-            self.encoder_output(output)
-        elif kind == "activation" and module.training and self.is_close() and isinstance(output, torch.Tensor):
-            if output.dim() > 1 and output.shape[0] > 1:
-                with torch.no_grad():
-                    self.activations[id(module)] = float((output == 0).all(0).float().mean())
+            self.encoder_gave(output)
+        elif kind == "activation" and is_close(self.record):
+            self.layers.activation_gave(module, output)
+
+    # the encoder
 
     def encoder_called(self, module, args, kwargs):
         """What reaches the encoder (or, where there is none, the outermost module)."""
         now = self.open
-        if now is None or now.encoder_seen and module is not self.encoder:
+        is_encoder = module is self.models.encoder
+        if now is None or now.encoder_seen and not is_encoder:
             return
-        given = dict(kwargs)
-        try:
-            signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
-            given = dict(signature.bind_partial(*args, **kwargs).arguments)
-            for name in [one.name for one in signature.parameters.values() if one.kind == one.VAR_KEYWORD]:
-                given |= given.pop(name, {}) or {}
-        except (TypeError, ValueError):
-            pass
-        found = nested.tensors(given)
-        whole = [(nested.key_of(path), leaf) for path, leaf in found
-                 if leaf.dim() == 2 and not leaf.is_floating_point() and leaf.dtype != torch.bool]
-        ids = next((leaf for name, leaf in whole if name in ("input_ids", "ids", "tokens")), None)
-        if ids is None:
-            ids = next((leaf for name, leaf in whole if "mask" not in name and "type" not in name), None)
-        positions, end_to_end = given.get("position_ids"), None
+        given = encoder_input.by_name(module, args, kwargs)
+        ids, positions, end_to_end = encoder_input.token_ids(given), given.get("position_ids"), None
         if ids is not None and isinstance(positions, torch.Tensor) and facts.runs_end_to_end(ids, positions):
             ids, end_to_end, now.starts = facts.one_row_each(ids, positions, self.pad_id(ids))
         if now.encoder_seen:        # again in the same pass: pairs of texts, or parts of one, where the ids are others
             if ids is not None and now.ids is not None and not torch.equal(ids, now.ids):
                 self.record.several_texts = True
             return
-        mask = next((leaf for path, leaf in found if "mask" in nested.key_of(path)), end_to_end)
-        if mask is None and ids is not None and module is not self.encoder:
-            mask = next((leaf for _, leaf in found if leaf is not ids and leaf.shape == ids.shape
-                         and bool(((leaf == 0) | (leaf == 1)).all())), None)
-        now.batch.gradient_enabled = torch.is_grad_enabled()
-        now.batch.encoder_training = module.training
-        now.encoder_seen = module is self.encoder
+        mask = encoder_input.mask_by_name(given)
+        mask = end_to_end if mask is None else mask
+        if mask is None and ids is not None and not is_encoder:
+            mask = encoder_input.mask_by_form(given, ids)
+        now.batch.gradient_enabled, now.batch.encoder_training = torch.is_grad_enabled(), module.training
+        now.encoder_seen = is_encoder
         self.see_autocast()
         if ids is not None:
             now.ids, now.mask = ids.detach(), mask.detach() if mask is not None else None
-            self.describe_ids(now)
-        elif found:
+            facts.describe_input(now.batch, now.ids, now.mask, self.pad_id(now.ids), self.tokenizers.unknown_id())
+        elif found := nested.tensors(given):
             now.batch.rows = int(found[0][1].shape[0]) if found[0][1].dim() else 0
 
-    def describe_ids(self, now):
-        tokenizer = self.tokenizer_calls[0]["tokenizer"] if self.tokenizer_calls else None
-        unknown = getattr(tokenizer, "unk_token_id", None)
-        facts.describe_input(now.batch, now.ids, now.mask, self.pad_id(now.ids), unknown)
-
     def pad_id(self, ids):
-        tokenizer = self.tokenizer_calls[0]["tokenizer"] if self.tokenizer_calls else None
-        config = getattr(self.encoder, "config", None)
-        return facts.guess_pad_id(ids, getattr(tokenizer, "pad_token_id", None), getattr(config, "pad_token_id", None))
+        return self.tokenizers.pad_id(ids, self.models.encoder)
 
-    def encoder_output(self, output):
+    def encoder_gave(self, output):
         hidden = next((leaf for _, leaf in nested.tensors(output) if leaf.dim() == 3), None)
         if hidden is not None and self.open is not None:
             now = self.open
@@ -155,7 +199,34 @@ class Passes:
                 if torch.is_autocast_enabled(device):
                     self.record.autocast = str(torch.get_autocast_dtype(device)).removeprefix("torch.")
 
-    def close_pass(self):
+    # which passes train, and their end
+
+    def trains(self, now):
+        """A backward followed: this pass is training, and so are others on the same batch (two views of it)."""
+        now.backward = True
+        now.batch.role = "training"
+        for call in now.calls:
+            self.models.trained[id(call.module)] = call.module
+            if is_close(self.record):
+                self.layers.note_training_flags(call.module)
+        if now.iteration is not None:
+            *before, this = self.past[-VIEWS - 1:]
+            for past in before:
+                if set(past.roots) & set(this.roots) and past.serial == now.serial:
+                    past.batch.role = "training"
+
+    def settle_crashed(self):
+        """The pass in which a crash fell was training where gradients were asked for, and so was its loader."""
+        now = self.open
+        if now is None or now.backward or not now.batch.gradient_enabled or not now.batch.head_training:
+            return
+        now.batch.role = "training"
+        for call in now.calls:
+            self.models.trained[id(call.module)] = call.module
+        if now.iteration is not None and self.loaders.training() is None:
+            now.iteration.seen_loader.votes += 1
+
+    def close(self):
         """The pass is over: keep what examples need and let go of its tensors."""
         now, self.open = self.open, None
         if now is None:
@@ -164,185 +235,22 @@ class Passes:
         if batch.rows == 0 and batch.labels is not None:
             batch.rows = len(batch.labels)
         labels = batch.labels if batch.labels is not None and len(batch.labels) == batch.rows else []
-        if now.ids is not None:
-            self.samples.append((batch, facts.strip_padding(now.ids, self.pad_id(now.ids)), labels))
-        else:
-            self.samples.append((batch, [], labels))
-        if len(self.samples) > MOST_BATCHES:
-            del self.samples[0]
+        ids = facts.strip_padding(now.ids, self.pad_id(now.ids)) if now.ids is not None else []
+        self.samples.append(Sample(batch, ids, labels))
+        del self.samples[:-MOST_BATCHES]
         if now.iteration is not None:
-            seen = now.iteration.seen
-            if len(seen.seen) < 4 and (now.ids is not None or now.target is not None):
-                seen.seen.append((now.recent, now.ids, now.target))
+            now.iteration.seen_loader.keep_pass(now.recent, now.ids, now.target)
         if now.first_token is not None and batch.role == "training":
             if self.first_tokens[0] is None:
                 self.first_tokens[0] = now.first_token
             self.first_tokens[1] = now.first_token
 
-    # losses
+    def samples_of(self, role):
+        return [sample for sample in self.samples if sample.batch.role == role]
 
-    @quietly
-    def loss_begins(self, name, function, args, kwargs):
-        """A loss function is called: its facts are written down before it runs, so that a crash in it is explained."""
-        bound = inspect.signature(function).bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
-        logits = given.get("input")
-        if not isinstance(logits, torch.Tensor):
-            return None
-        if self.open is not None and self.open.backward and self.open.serial == self.serial \
-                and not torch.is_grad_enabled():    # a figure about the batch that has been learned from
-            return None
-        if self.open is None or self.open.backward:
-            self.close_pass()
-            batch = Batch("validation", self.record.optimizer_steps, 0, gradient_enabled=torch.is_grad_enabled())
-            self.open = Pass(batch, self.serial, self.iteration)
-            self.record.batches.append(batch)
-            self.passes.append((batch, []))
-        call = LossCall(name, function, given, site=source.site(), inside=self.depth > 0)
-        call.input_value = logits.detach()
-        self.open.losses.append(call)
-        self.describe_loss(self.open, call)
-        return call
-
-    @quietly
-    def loss_ends(self, call, result):
-        call.result = result
-        batch = self.open.batch if self.open is not None else None
-        if batch is not None and isinstance(result, torch.Tensor) and batch.loss_function == call.name:
-            batch.loss = float(result.detach().float().mean())
-
-    def describe_loss(self, now, call):
-        batch, logits, target = now.batch, call.input_value, call.arguments.get("target")
-        if call.site is not None:
-            batch.site = call.site
-        batch.loss_function = call.name
-        batch.label_smoothing = float(call.arguments.get("label_smoothing") or 0.0)
-        weights = call.arguments.get("weight")
-        weights = call.arguments.get("pos_weight") if weights is None else weights
-        batch.class_weights = weights.detach().flatten().tolist() if isinstance(weights, torch.Tensor) else []
-        batch.last_operation = graph.last_operation(call.arguments["input"])
-        batch.ignored = 0
-        if logits.dim() <= 2:
-            shown = logits.reshape(logits.shape[0], -1) if logits.dim() else logits.reshape(1, 1)
-            batch.outputs = int(shown.shape[1])
-            if shown.numel() <= 100_000:
-                batch.logits = shown.float().tolist()
-            batch.rows = batch.rows or int(shown.shape[0])
-        if isinstance(target, torch.Tensor):
-            now.target = target.detach()
-            batch.labels = facts.describe_labels(target, int(logits.shape[0]) if logits.dim() else 1)
-            ignore = call.arguments.get("ignore_index")
-            if ignore is not None and batch.labels is not None and not target.is_floating_point():
-                batch.ignored = batch.labels.count(ignore)
-
-    # backward
-
-    @quietly
-    def backward_begins(self, tensor, where):
-        self.backward_depth += 1
-        if self.backward_depth > 1:
-            return
-        self.check_time()
-        record, draft = self.record, self.draft
-        record.backwards += 1
-        draft["backwards"] += 1
-        record.backward_site = record.backward_site or where
-        if self.step_began is None:
-            self.step_began = time.monotonic()
-        with torch.no_grad():
-            if draft["backwards"] == 1:
-                present = [one.grad for one in self.all_parameters() if one.grad is not None]
-                draft["before"] = graph.total(graph.norms(present)) if present else 0.0
-            if isinstance(tensor, torch.Tensor):
-                value = tensor.detach().float().mean()
-                factor = self.pending_scale if self.last_scaled is tensor else None
-                draft["loss"], draft["factor"] = value, factor or 1.0
-        if self.last_scaled is tensor and self.pending_scale and self.pending_scale > 1:
-            self.scaled_gradients = True
-        if self.iteration is not None:
-            self.iteration.trained or self.count_training_pass(self.iteration)
-            self.iteration.seen.votes += 1
-        now = self.open
-        if now is None:
-            return
-        self.choose_training(now)
-        if isinstance(tensor, torch.Tensor):
-            self.look_at_graph(now, tensor)
-            self.fill_custom_loss(now, tensor)
-            if len(self.replays) < KEPT_BATCHES and self.is_close():
-                made = replay.make(now, tensor)
-                if made is not None:
-                    self.replays.append(made)
-
-    def count_training_pass(self, iteration):
-        iteration.trained = True
-        iteration.seen.trained += 1
-
-    def choose_training(self, now):
-        """A backward followed: this pass is training, and so are others on the same batch (two views of it)."""
-        now.backward = True
-        now.batch.role = "training"
-        for module, *_ in now.calls:
-            self.trained_roots[id(module)] = module
-            if self.is_close():
-                self.training_flags |= {id(one): one.training for one in module.modules()}
-        ids = self.passes[-1][1]
-        if now.iteration is not None:
-            for batch, roots in self.passes[-4:-1]:
-                if set(roots) & set(ids) and getattr(batch, "_serial", None) == now.serial:
-                    batch.role = "training"
-
-    def look_at_graph(self, now, tensor):
-        batch = now.batch
-        chosen = next((one for one in now.losses if one.result is tensor), now.losses[-1] if now.losses else None)
-        if chosen is not None and chosen is not now.losses[-1]:
-            self.describe_loss(now, chosen)
-            batch.loss = float(chosen.result.detach().float().mean())
-        if not self.is_close():
-            return
-        batch.loss_has_graph = graph.reaches(tensor, self.all_parameters())
-        if chosen is not None and isinstance(chosen.result, torch.Tensor):
-            batch.loss_sign = graph.sign_of(tensor, chosen.result)
-
-    def fill_custom_loss(self, now, tensor):
-        """Logits and labels of a loss that no function of torch computed."""
-        if now.losses:
-            return
-        batch = now.batch
-        batch.loss = float(tensor.detach().float().mean())
-        outputs = nested.tensors(now.calls[-1][3]) if now.calls else []
-        logits = next((leaf for _, leaf in outputs if leaf.is_floating_point() and leaf.dim() == 2
-                       and (not batch.rows or leaf.shape[0] == batch.rows)), None)
-        if logits is None:
-            return
-        batch.rows, batch.outputs = int(logits.shape[0]), int(logits.shape[1])
-        batch.logits, batch.last_operation = logits.detach().float().tolist(), graph.last_operation(logits)
-        now.target = graph.target_in_graph(tensor, batch.rows, batch.outputs)
-        if now.target is not None:
-            batch.labels = facts.describe_labels(now.target, batch.rows)
-            return
-        recent = [now.calls[-1][2]] + now.recent[::-1]
-        for group in recent:
-            found = [(nested.key_of(path).lower(), leaf) for path, leaf in nested.tensors(group)
-                     if leaf.dim() == 1 and leaf.shape[0] == batch.rows]
-            found.sort(key=lambda one: not any(word in one[0] for word in ("label", "target", "y", "class")))
-            if found:
-                now.target = found[0][1].detach()
-                batch.labels = facts.describe_labels(now.target, batch.rows)
-                return
-
-    @quietly
-    def backward_ends(self):
-        self.backward_depth -= 1
-        if self.backward_depth:
-            return
-        with torch.no_grad():
-            self.draft["having"] = {id(one) for one in self.all_parameters() if one.grad is not None}
-            if self.draft["having"] and self.is_close():
-                self.last_gradients = self.measure_gradients()
-                self.draft["after"] = graph.total(self.last_gradients.values())
-        self.after_backward()
-
-    def backward_failed(self):
-        self.backward_depth = max(0, self.backward_depth - 1)
+    def batches_of_trained_model(self):
+        """The batches of the record, without those of validation passes through other models."""
+        trained = set(self.models.trained)
+        kept = {id(past.batch) for past in self.past if past.batch.role == "training" or not trained or not past.roots
+                or trained & set(past.roots)}
+        return [batch for batch in self.record.batches if id(batch) in kept]

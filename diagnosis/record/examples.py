@@ -15,20 +15,20 @@ from diagnosis.record.record import Split
 ROWS = 8_000        # of each data set that are read; copies across a split of 70,000 rows show from about so many on
 SECONDS = 6         # for reading one
 CHUNK = 32          # rows that are collated at once where the loader has no batch size
-VALIDATION_NAMES = ("val", "dev", "eval", "test")
 
 
-def learn(seen, texts_of_tokenizer):
+def learn(passes, tokenizer_calls):
     """(way to the ids, way to the labels) in a loader's batches: {'path', ...} or None each.
 
-    seen: (batches that the loader gave lately, ids that reached the encoder, the loss's target) of a few passes.
-    Loaders may fetch ahead, so the pass's own batch is the one that holds its ids.
+    passes              (batches that the loader gave lately, ids that reached the encoder, the loss's target) of a few
+                        passes; loaders may fetch ahead, so a pass's own batch is the one that holds its ids
+    tokenizer_calls     objects with tokenizer, settings, texts: the script's calls of its tokenizers
     """
     ids_way, pairs = None, []
-    for batches, ids, target in seen:
+    for batches, ids, target in passes:
         own = batches[::-1]
         for batch in own if ids is not None else []:
-            found = way_to_ids(batch, ids, texts_of_tokenizer)
+            found = way_to_ids(batch, ids, tokenizer_calls)
             if found is not None:
                 ids_way, own = ids_way or found, [batch]
                 break
@@ -48,7 +48,7 @@ def way_to_ids(batch, ids, calls):
                 return {"path": path, "width": int(ids.shape[1]) if value.shape[1] > ids.shape[1] else None}
     for path, leaf in leaves:
         if isinstance(leaf, list) and len(leaf) == ids.shape[0] and isinstance(leaf[0], str):
-            call = next((one for one in reversed(calls) if leaf[0] in one["texts"]), None)
+            call = next((call for call in reversed(calls) if leaf[0] in call.texts), None)
             if call is not None:
                 return {"path": path, "call": call}
     return None
@@ -61,8 +61,9 @@ def labels_way(pairs, same):
     for path in sorted(paths, key=str):
         table = {}
         for batches, wanted in pairs:
-            found = next((one for batch in batches for one in [table_of(batch, path, wanted)]
-                          if one is not None and (not same or all(key == label for key, label in one.items()))), None)
+            tables = [table_of(batch, path, wanted) for batch in batches]
+            found = next((each for each in tables if each is not None
+                          and (not same or all(key == label for key, label in each.items()))), None)
             if found is None or any(table.get(key, label) != label for key, label in found.items()):
                 table = None
                 break
@@ -131,10 +132,10 @@ def read(loader, ways, pad_of):
         examples += facts.strip_padding(found, pad_of(found))
         labels += labels_in(batch, labels_way, len(found)) if labels_way else []
     if len(labels) != len(examples) or None in labels:
-        known = [index for index, one in enumerate(labels) if one is not None] if len(labels) == len(examples) else []
+        known = [row for row, label in enumerate(labels) if label is not None] if len(labels) == len(examples) else []
         if 2 * len(known) < len(examples):
             return examples, [], len(examples) == len(rows)
-        examples, labels = [examples[index] for index in known], [labels[index] for index in known]
+        examples, labels = [examples[row] for row in known], [labels[row] for row in known]
     return examples, labels, len(examples) == len(rows)
 
 
@@ -144,7 +145,7 @@ def rows_of(loader):
     if isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
         return None
     indices = getattr(loader.sampler, "indices", None)
-    return [int(one) for one in indices] if indices is not None else list(range(len(data)))
+    return [int(row) for row in indices] if indices is not None else list(range(len(data)))
 
 
 def collated(loader, rows):
@@ -158,12 +159,11 @@ def collated(loader, rows):
 
 def ids_in(batch, way):
     if "call" in way:
-        call = way["call"]
-        settings = {name: value for name, value in call["settings"].items() if name != "return_tensors"}
-        settings["padding"] = False
-        encoded = call["tokenizer"](list(nested.at(batch, way["path"])), **settings)
+        tokenizer, settings = way["call"].tokenizer, dict(way["call"].settings)
+        settings.pop("return_tensors", None)
+        encoded = tokenizer(list(nested.at(batch, way["path"])), **settings | {"padding": False})
         width = max(map(len, encoded["input_ids"]))
-        pad = call["tokenizer"].pad_token_id or 0
+        pad = tokenizer.pad_token_id or 0
         return torch.tensor([row + [pad] * (width - len(row)) for row in encoded["input_ids"]])
     ids = nested.as_tensor(nested.at(batch, way["path"]))
     return ids[:, :way["width"]] if way["width"] else ids
@@ -176,11 +176,15 @@ def labels_in(batch, way, rows):
     return values if way["table"] is None else [way["table"].get(value) for value in values]
 
 
-def describe_split(seen, ways, pad_of):
-    """A Split of one loader: what it says of itself, and the rows that it draws from."""
-    loader = seen.loader
+def describe_split(loader, made, ways, pad_of):
+    """A Split of one loader: what it says of itself, and the rows that it draws from.
+
+    made    the Site where it was made
+    ways    as `learn` gives them; None: its rows are not read
+    pad_of  function from token ids (rows x width) to the padding's id
+    """
     sampler = sampler_of(loader)
-    split = Split(loader=type(loader).__name__, batch_size=loader.batch_size, made=seen.made,
+    split = Split(loader=type(loader).__name__, batch_size=loader.batch_size, made=made,
                   sampler=type(sampler).__name__, shuffled=is_shuffled(loader, sampler))
     with contextlib.suppress(Exception):
         split.batches = len(loader)
@@ -225,17 +229,3 @@ def kept_randomness():
         torch.set_rng_state(tensors)
         if numpy:
             numpy.random.set_state(arrays)
-
-
-def choose_validation(loaders, training):
-    """The loader that most looks like the validation data's; None where none does."""
-    def rank(seen):
-        names = " ".join(seen.names).lower()
-        named = next((len(VALIDATION_NAMES) - place for place, word in enumerate(VALIDATION_NAMES) if word in names), 0)
-        ordered = is_shuffled(seen.loader, sampler_of(seen.loader)) is False
-        return (seen.fetched > 0 or named > 0, named, seen.fetched > 0, ordered)
-    able = [seen for seen in loaders if seen is not training and not seen.votes
-            and not any("train" in name.lower() for name in seen.names)
-            and (training is None or seen.loader.dataset is not training.loader.dataset
-                 or getattr(seen.loader.sampler, "indices", None) is not None)]
-    return max(able, key=rank, default=None)

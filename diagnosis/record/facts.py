@@ -10,7 +10,8 @@ import warnings
 import torch
 from torch import nn
 
-from diagnosis.record.record import Batch, Encoder, Group, Module, Parameter
+from diagnosis.record.arithmetic import share
+from diagnosis.record.record import Encoder, Group, Module, Parameter
 
 HORIZON = 20_000            # schedule steps that are worked out at most
 UNKNOWN_HORIZON = 1_000     # where nobody knows how long the run is
@@ -40,8 +41,8 @@ def find_encoder(model):
 
 def names_in(model, encoder):
     """{id of a parameter: (name in the model, name in the encoder or None)}"""
-    inside = {id(one): name for name, one in encoder.named_parameters()} if encoder is not None else {}
-    return {id(one): (name, inside.get(id(one))) for name, one in model.named_parameters()}
+    inside = {id(tensor): name for name, tensor in encoder.named_parameters()} if encoder is not None else {}
+    return {id(tensor): (name, inside.get(id(tensor))) for name, tensor in model.named_parameters()}
 
 
 def part_of(name_in_encoder):
@@ -65,10 +66,11 @@ def describe_model(model, optimizers, encoder):
     groups, group_of = [], {}
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group_of |= {id(one): len(groups) for one in group["params"] if id(one) not in group_of}
+            group_of |= {id(tensor): len(groups) for tensor in group["params"] if id(tensor) not in group_of}
             groups.append(group)
     named = names_in(model, encoder)
-    parameters = [describe_parameter(one, *named[id(one)], group_of.get(id(one))) for one in model.parameters()]
+    parameters = [describe_parameter(tensor, *named[id(tensor)], group_of.get(id(tensor)))
+                  for tensor in model.parameters()]
     described = [describe_group(optimizer, group, named)
                  for optimizer in optimizers for group in optimizer.param_groups]
     return parameters, described, describe_modules(model, encoder)
@@ -91,15 +93,15 @@ def describe_group(optimizer, group, named):
         optimizer=type(optimizer).__name__, rate=float(group["lr"]) if "lr" in group else math.nan,
         initial_rate=float(group.get("initial_lr", group.get("lr", math.nan))),
         weight_decay=float(group.get("weight_decay") or 0.0), parameters=len(group["params"]),
-        elements=sum(one.numel() for one in group["params"]),
-        foreign_elements=sum(one.numel() for one in group["params"] if id(one) not in named),
+        elements=sum(tensor.numel() for tensor in group["params"]),
+        foreign_elements=sum(tensor.numel() for tensor in group["params"] if id(tensor) not in named),
         maximize=bool(group.get("maximize", False)), momentum=float(momentum) if momentum is not None else None,
         epsilon=float(group["eps"]) if isinstance(group.get("eps"), (int, float)) else None)
 
 
 def describe_modules(model, encoder):
     """Dropout anywhere, BatchNorm, and the layers of the head that hold weights or are activations."""
-    inside = {id(one): name for name, one in encoder.named_modules()} if encoder is not None else {}
+    inside = {id(module): name for name, module in encoder.named_modules()} if encoder is not None else {}
     described = []
     for name, module in model.named_modules():
         part = part_of(inside.get(id(module)))
@@ -127,17 +129,12 @@ def describe_encoder(encoder):
         initializer_range=read("initializer_range", "init_std"),
         encoder_tensors=sum(1 for _ in encoder.parameters()))
     with torch.no_grad():
-        biases = [one.bias for one in encoder.modules() if isinstance(one, nn.Linear) and one.bias is not None]
-        norms = [one for one in encoder.modules() if isinstance(one, nn.LayerNorm) and one.weight is not None]
-        described.zero_bias_share = share(not bool(one.any()) for one in biases)
+        biases = [layer.bias for layer in encoder.modules() if isinstance(layer, nn.Linear) and layer.bias is not None]
+        norms = [layer for layer in encoder.modules() if isinstance(layer, nn.LayerNorm) and layer.weight is not None]
+        described.zero_bias_share = share(not bool(bias.any()) for bias in biases)
         described.unit_norm_share = share(
-            bool((one.weight == 1).all()) and (one.bias is None or not bool(one.bias.any())) for one in norms)
+            bool((norm.weight == 1).all()) and (norm.bias is None or not bool(norm.bias.any())) for norm in norms)
     return described
-
-
-def share(truths):
-    truths = list(truths)
-    return sum(truths) / len(truths) if truths else None
 
 
 def describe_schedule(scheduler, horizon):
@@ -283,16 +280,6 @@ def describe_labels(target, rows):
             return None
         target = target.round()
     return target.long().tolist()
-
-
-def describe_batch(role, step, ids, mask, labels, logits, pad_id, unknown_id=None):
-    """A Batch from what reached an encoder; ids and mask: rows x width, logits: rows x outputs or None."""
-    batch = Batch(role, step, int(ids.shape[0]))
-    describe_input(batch, ids, mask, pad_id, unknown_id)
-    batch.labels = describe_labels(labels, batch.rows) if labels is not None else None
-    if logits is not None:
-        batch.logits, batch.outputs = logits.detach().float().tolist(), int(logits.shape[-1])
-    return batch
 
 
 def similarity(vectors):

@@ -5,7 +5,10 @@ import re
 import torch
 
 GRAPH_NODES = 20_000    # of a graph that are walked through
-GRADIENT = torch.autograd.grad          # as it was before patches.py replaced it
+
+# Of the whole process: taken when this file is imported, before the observer's patches stand in for it, so that the
+# gradients asked for here are not observed as the script's.
+UNWATCHED_GRADIENT = torch.autograd.grad
 
 NOT_OPERATIONS = {"view", "unsafeview", "squeeze", "unsqueeze", "select", "slice", "index", "clone", "tocopy", "alias",
                   "t", "transpose", "permute", "expand", "asstrided", "reshapealias", "indexselect", "gather", "split",
@@ -21,17 +24,18 @@ def norms(tensors):
     try:
         found = torch._foreach_norm(tensors, 2, dtype=torch.float32)
     except (RuntimeError, TypeError):
-        found = [(one.coalesce().values() if one.is_sparse else one).float().norm() for one in tensors]
-    return torch.stack([one.to(found[0].device) for one in found]).tolist()
+        found = [(tensor.coalesce().values() if tensor.is_sparse else tensor).float().norm() for tensor in tensors]
+    return torch.stack([norm.to(found[0].device) for norm in found]).tolist()
 
 
 def total(values):
     return sum(value * value for value in values) ** 0.5
 
 
-def combine(one, other):
-    """The norm of two disjoint sets of numbers from the norm of each."""
-    return total([value for value in (one, other) if value is not None]) if (one, other) != (None, None) else None
+def combine(norm, other):
+    """The norm of two disjoint sets of numbers from the norm of each; None counts as an empty set, two as None."""
+    known = [value for value in (norm, other) if value is not None]
+    return total(known) if known else None
 
 
 def sign_of(tensor, loss):
@@ -41,7 +45,7 @@ def sign_of(tensor, loss):
     if tensor is loss:
         return 1
     with torch.enable_grad():
-        gradient, = GRADIENT(tensor.sum(), loss, retain_graph=True, allow_unused=True)
+        gradient, = UNWATCHED_GRADIENT(tensor.sum(), loss, retain_graph=True, allow_unused=True)
     if gradient is None:
         return 0
     slope = float(gradient.sum())
@@ -57,10 +61,10 @@ def last_operation(tensor):
         name = re.sub(r"Backward\d*$", "", node.name().removeprefix("torch::autograd::")).lower()
         if name == "mul" and is_dropout(node):
             return "dropout"
-        following = [one for one, _ in node.next_functions if one is not None]
+        following = [before for before, _ in node.next_functions if before is not None]
         if name in NOT_OPERATIONS or (name in ("mul", "div") and len(following) == 1):
             node = following[0] if following else None      # temperature and the like
-        elif name == "add" and any("Mm" in one.name() or "UnsafeView" in one.name() for one in following):
+        elif name == "add" and any("Mm" in before.name() or "UnsafeView" in before.name() for before in following):
             return "linear"
         elif name == "accumulategrad":
             return None
@@ -82,21 +86,22 @@ def target_in_graph(tensor, rows, outputs):
                 saved = getattr(node, name, None)
             except RuntimeError:
                 continue
-            for one in saved if isinstance(saved, (list, tuple)) else [saved]:
-                if isinstance(one, torch.Tensor) and is_target(one, rows, outputs):
-                    return one.detach().reshape(-1) if one.numel() == rows else one.detach()
+            for value in saved if isinstance(saved, (list, tuple)) else [saved]:
+                if isinstance(value, torch.Tensor) and is_target(value, rows, outputs):
+                    return value.detach().reshape(-1) if value.numel() == rows else value.detach()
         todo.extend(following for following, _ in node.next_functions)
     return None
 
 
-def is_target(one, rows, outputs):
-    if one.requires_grad or one.dtype == torch.bool or one.dim() == 0:
+def is_target(saved, rows, outputs):
+    """Class ids of the rows (other than their numbers 0, 1, 2 ...), or a table with a single one in each row."""
+    if saved.requires_grad or saved.dtype == torch.bool or saved.dim() == 0:
         return False
-    if one.numel() == rows and not one.is_floating_point():
-        return int(one.min()) >= 0 and int(one.max()) < outputs and not torch.equal(
-            one.reshape(-1), torch.arange(rows, device=one.device))
-    return (tuple(one.shape) == (rows, outputs) and outputs > 1 and bool(((one == 0) | (one == 1)).all())
-            and bool((one.sum(1) == 1).all()))
+    if saved.numel() == rows and not saved.is_floating_point():
+        return int(saved.min()) >= 0 and int(saved.max()) < outputs and not torch.equal(
+            saved.reshape(-1), torch.arange(rows, device=saved.device))
+    return (tuple(saved.shape) == (rows, outputs) and outputs > 1 and bool(((saved == 0) | (saved == 1)).all())
+            and bool((saved.sum(1) == 1).all()))
 
 
 def is_dropout(node):
@@ -110,7 +115,7 @@ def is_dropout(node):
 
 def reaches(tensor, parameters):
     """Does the graph behind a tensor lead to one of these parameters? None where it is too large to be walked."""
-    mine = {id(one) for one in parameters}
+    mine = {id(parameter) for parameter in parameters}
     if tensor.grad_fn is None:
         return id(tensor) in mine
     todo, seen = [tensor.grad_fn], set()

@@ -16,16 +16,16 @@ def leaves(value, path=()):
         for key in list(value.keys()):
             yield from leaves(value[key], path + (("item", key),))
     elif isinstance(value, (list, tuple)):
-        if value and all(isinstance(one, (str, int, float)) for one in value):
+        if value and all(isinstance(item, (str, int, float)) for item in value):
             yield path, list(value)
         else:
-            for index, one in enumerate(value):
-                yield from leaves(one, path + (("item", index),))
+            for index, item in enumerate(value):
+                yield from leaves(item, path + (("item", index),))
     elif isinstance(value, (torch.Tensor, str, int, float)) or hasattr(value, "__array__"):
         yield path, value
     elif dataclasses.is_dataclass(value) or type(value).__module__ == "__main__":
-        for name, one in vars(value).items():
-            yield from leaves(one, path + (("attribute", name),))
+        for name, item in vars(value).items():
+            yield from leaves(item, path + (("attribute", name),))
 
 
 def at(value, path):
@@ -67,9 +67,9 @@ def copied(value):
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(copied(one) for one in value))
+        return type(value)(*(copied(item) for item in value))
     if isinstance(value, (list, tuple)):
-        return type(value)(copied(one) for one in value)
+        return type(value)(copied(item) for item in value)
     if isinstance(value, Mapping):
-        return {name: copied(one) for name, one in value.items()}
+        return {name: copied(item) for name, item in value.items()}
     return value

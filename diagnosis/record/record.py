@@ -1,12 +1,13 @@
 """What an examination writes down: facts about one training run, and nothing that judges them.
 
-The observer (observer.py) fills a Record while a script trains, the training script fills the part that needs no
-training (look.py), the controls (controls.py) add their outcomes. The checks in faults/ read it and nothing else,
+The observer (observe/) fills a Record while a script trains, the training script fills the part that needs no
+training (look.py), the controls (experiments/) add their outcomes. The checks in faults/ read it and nothing else,
 so each can be tested on a record written by hand. A fact that was not measured is None or an empty list.
 """
 
 import dataclasses
 import json
+import math
 import typing
 from dataclasses import dataclass, field
 
@@ -17,6 +18,11 @@ class Site:
     file: str                   # relative to the working directory where it lies below it
     line: int
     code: str = ""              # the line's text, stripped
+
+
+def place(site):
+    """'train.py:142'; nothing where no line is known."""
+    return f"{site.file}:{site.line}" if site else ""
 
 
 @dataclass
@@ -34,6 +40,11 @@ class Parameter:
     norm_last: float | None = None      # weight norm after the last step seen
     change: float | None = None         # norm of (last - first)
     gradient_norms: list[float | None] = field(default_factory=list)    # at each measured step; None: no gradient
+
+    @property
+    def elements(self):
+        """How many weights it holds."""
+        return math.prod(self.shape)
 
 
 @dataclass
@@ -172,7 +183,7 @@ class Encoder:
     unit_norm_share: float | None = None    # share of LayerNorms with weight exactly 1 and bias exactly 0
     feature_similarity_first: float | None = None   # mean cosine between different rows' first-token outputs, at the
     feature_similarity_last: float | None = None    # first and the last step seen (1: collapsed)
-    unused_share: float | None = None   # of the ids seen, in the checkpoint's own vocabulary: those that stand for nothing
+    unused_share: float | None = None   # of the ids seen, those that stand for nothing in the checkpoint's vocabulary
     start_share: float | None = None    # of the texts, those that begin with its start token; both only where the
                                         # script used no tokenizer of transformers
     made: Site | None = None
@@ -206,7 +217,7 @@ class Schedule:
     """One learning-rate schedule."""
     kind: str                           # class name, e.g. LambdaLR
     maker: str                          # what the script called, e.g. get_linear_schedule_with_warmup
-    arguments: dict = field(default_factory=dict)   # its numbers by name: num_warmup_steps, num_training_steps, T_max ...
+    arguments: dict = field(default_factory=dict)   # its numbers by name: num_warmup_steps, T_max ...
     made: Site | None = None
     calls: int = 0                      # step() calls by the script (the one at its making not counted)
     calls_at: list[int] = field(default_factory=list)   # optimizer steps made before each of these calls
@@ -303,12 +314,12 @@ def _build(kind, value):
     """The value of a dataclass (or of a list or union of them) from what JSON made of it."""
     if value is None:
         return None
-    arguments = [one for one in typing.get_args(kind) if one is not type(None)]
+    arguments = [argument for argument in typing.get_args(kind) if argument is not type(None)]
     if typing.get_origin(kind) is list:
-        return [_build(arguments[0], one) for one in value]
+        return [_build(arguments[0], entry) for entry in value]
     if arguments and typing.get_origin(kind) is not dict:
         return _build(arguments[0], value)
     if dataclasses.is_dataclass(kind):
-        return kind(**{one.name: _build(one.type, value[one.name])
-                       for one in dataclasses.fields(kind) if one.name in value})
+        return kind(**{known.name: _build(known.type, value[known.name])
+                       for known in dataclasses.fields(kind) if known.name in value})
     return value

@@ -15,6 +15,7 @@ from diagnosis.record.record import Site
 LIBRARIES = tuple(os.path.realpath(path) + os.sep for path in
                   {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"],
                    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
+START = os.getcwd()     # of the whole process, before the script can change it
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 COUNTING = {"len": len, "int": int, "float": float, "min": min, "max": max, "round": round, "abs": abs,
             "ceil": math.ceil, "floor": math.floor, "math.ceil": math.ceil, "math.floor": math.floor}
@@ -73,9 +74,6 @@ def shown(filename):
     return path[len(here):] if path.startswith(here) else path
 
 
-START = os.getcwd()     # scripts may change it later
-
-
 @functools.lru_cache(maxsize=64)
 def tree(filename):
     """The parsed file, or None."""
@@ -114,7 +112,7 @@ def loops_around(frame):
     scope = scope_of(parsed, frame.f_code)
     line = frame.f_lineno
     nodes = [node for node in walk_scope(scope) if isinstance(node, LOOPS)
-             and node.body[0].lineno <= line <= max(one.end_lineno for one in node.body)]
+             and node.body[0].lineno <= line <= max(statement.end_lineno for statement in node.body)]
     nodes.sort(key=lambda node: (node.lineno, -node.end_lineno))
     return [describe_loop(node, frame) for node in nodes]
 
@@ -125,7 +123,7 @@ def scope_of(parsed, code):
         return parsed
     for node in ast.walk(parsed):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
-            first = min([node.lineno] + [one.lineno for one in node.decorator_list])
+            first = min([node.lineno] + [decorator.lineno for decorator in node.decorator_list])
             if first == code.co_firstlineno:
                 return node
     return parsed
@@ -163,8 +161,8 @@ def iterated(node, names):
     if isinstance(node, ast.Call):
         name = ast.unparse(node.func).rpartition(".")[2]
         if name in ("range", "trange"):
-            numbers = [value_of(one, names) for one in node.args]
-            if numbers and all(isinstance(one, int) for one in numbers):
+            numbers = [value_of(argument, names) for argument in node.args]
+            if numbers and all(isinstance(number, int) for number in numbers):
                 return "count", len(range(*numbers)), None
             return "unknown", None, None
         if name == "islice" and len(node.args) >= 2:
@@ -172,9 +170,10 @@ def iterated(node, names):
             kind, _, loader = iterated(node.args[0], names)
             return kind, count if isinstance(count, int) else None, loader
         if name == "zip":
-            found = [iterated(one, names) for one in node.args]
-            return next((one for one in found if one[0] == "loader"),
-                        next((one for one in found if one[1] is not None), ("unknown", None, None)))
+            found = [iterated(argument, names) for argument in node.args]
+            loaders = [each for each in found if each[0] == "loader"]
+            counted = [each for each in found if each[1] is not None]
+            return next(iter(loaders + counted), ("unknown", None, None))
         if name in PASSING_ON and node.args:
             return iterated(node.args[0], names)
     value = value_of(node, names)
@@ -232,7 +231,7 @@ def _value(node, names):
     if isinstance(node, ast.BinOp):
         return ARITHMETIC[type(node.op)](_value(node.left, names), _value(node.right, names))
     if isinstance(node, ast.Call) and ast.unparse(node.func) in COUNTING and not node.keywords:
-        return COUNTING[ast.unparse(node.func)](*(_value(one, names) for one in node.args))
+        return COUNTING[ast.unparse(node.func)](*(_value(argument, names) for argument in node.args))
     return None
 
 
@@ -284,16 +283,17 @@ def items_set(files, key):
     return [(file, node.lineno) for file in files for node in ast.walk(tree(file) or ast.Module([], []))
             if isinstance(node, (ast.Assign, ast.AugAssign))
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant) and target.slice.value == key]
+            if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant)
+            and target.slice.value == key]
 
 
 def names_of(value, namespaces):
     """The names that hold this very object in some namespaces (also as an attribute of an object there)."""
     found = set()
     for space in namespaces:
-        for name, one in list(space.items()):
-            if one is value:
+        for name, held in list(space.items()):
+            if held is value:
                 found.add(name)
-            elif hasattr(one, "__dict__") and not isinstance(one, type(sys)):
-                found.update(inner for inner, two in list(vars(one).items()) if two is value)
+            elif hasattr(held, "__dict__") and not isinstance(held, type(sys)):
+                found.update(inner for inner, attribute in list(vars(held).items()) if attribute is value)
     return found

@@ -7,44 +7,13 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from diagnosis.record.arithmetic import chance_loss
+from diagnosis.record.record import place
+
 # Optimizers whose step has about the length of the rate whatever the gradient's scale (Adam and its kin).
 SCALE_FREE = ("adam", "lion", "lamb", "rmsprop", "rprop")
 # Those of them that shrink the weights by rate x decay apart from the gradient.
 DECOUPLED = ("adamw", "lion", "lamb", "adafactor", "decoupled")
-
-
-# ---- numbers
-
-
-def median(values):
-    """The median of the finite ones among values, None where there are none."""
-    values = [value for value in values if value is not None and math.isfinite(value)]
-    return statistics.median(values) if values else None
-
-
-def share(flags):
-    """How much of a list is true, 0 for an empty one."""
-    flags = list(flags)
-    return sum(map(bool, flags)) / len(flags) if flags else 0.0
-
-
-def norm_of(norms):
-    """The norm of tensors laid side by side, from their norms."""
-    return math.sqrt(sum(norm * norm for norm in norms if norm is not None and math.isfinite(norm)))
-
-
-def rounded(value, digits=3):
-    """A number as evidence shows it: as many significant digits as were measured well."""
-    if isinstance(value, (list, tuple)):
-        return [rounded(one, digits) for one in value]
-    return float(f"{value:.{digits}g}") if isinstance(value, float) and math.isfinite(value) else value
-
-
-def a_few(values, count=8):
-    """At most count of the values, evenly spread, first and last among them."""
-    if len(values) <= count:
-        return list(values)
-    return [values[round(k * (len(values) - 1) / (count - 1))] for k in range(count)]
 
 
 # ---- steps
@@ -152,8 +121,7 @@ def guessing_loss(record):
     others = {batch.loss_function for batch in record.batches_of("training")} - {"cross_entropy", "nll_loss", None}
     if len(labels) < 16 or weighted or others:
         return None             # the loss of guessing is another one
-    shares = [labels.count(one) / len(labels) for one in set(labels)]
-    guess, losses = -sum(one * math.log(one) for one in shares), losses_seen(record)
+    guess, losses = chance_loss(labels), losses_seen(record)
     summed = bool(losses) and losses[0] > 3 * guess     # over the rows of the batch, or otherwise another loss
     return None if summed else guess
 
@@ -173,10 +141,6 @@ def holds(record, name):
 # ---- groups and their weights
 
 
-def elements(parameter):
-    return math.prod(parameter.shape)
-
-
 def is_scale_free(group):
     return group.epsilon is not None or any(name in group.optimizer.lower() for name in SCALE_FREE)
 
@@ -188,7 +152,7 @@ def is_decoupled(group):
 
 def trained_by(record, index):
     """The trainable parameters in the group of that index."""
-    return [one for one in record.parameters if one.group == index and one.trainable]
+    return [parameter for parameter in record.parameters if parameter.group == index and parameter.trainable]
 
 
 def in_encoder(parameter):
@@ -205,7 +169,7 @@ def holds_encoder(record, index):
     """At least half of the weights that a group trains are the encoder's."""
     if record.encoder is None:
         return True                 # what is not known to be a head is treated with an encoder's care
-    sizes = [(elements(one), in_encoder(one)) for one in trained_by(record, index)]
+    sizes = [(parameter.elements, in_encoder(parameter)) for parameter in trained_by(record, index)]
     return sum(size for size, inside in sizes if inside) > 0.5 * sum(size for size, _ in sizes) if sizes else False
 
 
@@ -240,8 +204,9 @@ def pace(record, schedule):
     without a loader have one long epoch; there a call in every seventh gap or fewer is one per epoch.
     """
     steps = taken(record)
-    within = [made for made, (one, after) in enumerate(zip(steps, steps[1:]), start=1) if one.epoch == after.epoch]
-    between = [made for made, (one, after) in enumerate(zip(steps, steps[1:]), start=1) if one.epoch != after.epoch]
+    neighbours = list(enumerate(zip(steps, steps[1:]), start=1))
+    within = [made for made, (step, after) in neighbours if step.epoch == after.epoch]
+    between = [made for made, (step, after) in neighbours if step.epoch != after.epoch]
     updates_within = len(within) / side_by_side(record)
     calls_within = sum(made in set(within) for made in schedule.calls_at)
     calls_between = sum(made in {*between, len(steps)} for made in schedule.calls_at)
@@ -382,4 +347,4 @@ def peak_rate(record, index):
 
 def own_line(schedule):
     """Where a schedule is made, in words, or ''."""
-    return f"made in {schedule.made.file}:{schedule.made.line}" if schedule.made else ""
+    return f"made in {place(schedule.made)}" if schedule.made else ""

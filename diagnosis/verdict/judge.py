@@ -1,9 +1,9 @@
 """Judgement: every check of the catalogue on one record, the findings in order of cause."""
 
-import math
 from dataclasses import dataclass, field
 
 from diagnosis.faults import catalogue
+from diagnosis.verdict import conclusion
 from diagnosis.verdict.finding import LEVELS, Finding, NotMeasured
 
 EFFECTS = ("stops", "slows", "misleads")
@@ -11,9 +11,16 @@ EFFECTS = ("stops", "slows", "misleads")
 
 @dataclass
 class Judgement:
-    findings: list[Finding] = field(default_factory=list)
+    """All that is judged of one run; what shows it to people or programs reads it here and judges nothing again."""
+    findings: list[Finding] = field(default_factory=list)               # in order of cause
     passed: list[str] = field(default_factory=list)
     not_checked: list[tuple[str, str]] = field(default_factory=list)    # name, reason
+    reason: str = ""                # why the run could not be judged at all; then every check is among not_checked
+    verdict: str = ""               # one sentence
+    learnable: bool | None = None   # the labels can be predicted from these texts; None: not measured
+    side: str = ""                  # on which side the controls together say that the fault is
+    causes: list[tuple[Finding, list[Finding]]] = field(default_factory=list)   # every finding once, its consequences
+                                                                                # with the first cause
 
 
 def judge(record):
@@ -30,6 +37,22 @@ def judge(record):
             outcome.name = name
             judgement.findings.append(outcome)
     judgement.findings = in_order_of_cause(judgement.findings, faults)
+    return concluded(record, judgement)
+
+
+def nothing_judged(record, judgement, reason):
+    """The same with every check as not made: a run that could not be examined shows nothing."""
+    names = [finding.name for finding in judgement.findings] + judgement.passed
+    names += [name for name, _ in judgement.not_checked]
+    return concluded(record, Judgement(not_checked=[(name, reason) for name in names], reason=reason))
+
+
+def concluded(record, judgement):
+    """The judgement, with all that follows from its findings and the controls."""
+    judgement.causes = under_their_causes(judgement.findings)
+    judgement.learnable = conclusion.learnable(record)
+    judgement.side = conclusion.side(record)
+    judgement.verdict = conclusion.verdict(record, judgement)
     return judgement
 
 
@@ -57,14 +80,15 @@ def in_order_of_cause(findings, faults):
     return sorted(findings, key=key)
 
 
-def learnable(record):
-    """The outcome of the controls on the data: can the labels be predicted from these texts at all?"""
-    outcomes = [control.outcome for name in ("labels-from-tokens", "labels-from-features")
-                if (control := record.control(name)) is not None and control.outcome is not None]
-    return any(outcomes) if outcomes else None
-
-
-def chance_loss(labels):
-    """The loss of guessing by class frequency: the entropy of the class shares, in nats."""
-    shares = [labels.count(one) / len(labels) for one in set(labels)]
-    return -sum(share * math.log(share) for share in shares)
+def under_their_causes(findings):
+    """[(cause, consequences)]: every finding once, a consequence with the first finding that it comes from."""
+    faults, listed, root = catalogue(), [], {}
+    for finding in findings:
+        cause = next((root[before.name] for before in findings if before.name in root
+                      and before.name in faults[finding.name].CAUSED_BY), None)
+        root[finding.name] = cause or finding.name
+        if cause is None:
+            listed.append((finding, []))
+        else:
+            next(consequences for first, consequences in listed if first.name == cause).append(finding)
+    return listed

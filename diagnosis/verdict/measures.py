@@ -18,15 +18,10 @@ IGNORED = -100                                      # the label that torch's los
 SEED = 0
 
 
-def percent(share):
-    """'35 %' for 0.35, '0.4 %' for 0.004."""
-    figure = 100 * share
-    return f"{figure:.0f} %" if figure == 0 or figure >= 1 else f"{figure:.1f} %"
-
-
-def crash_line(record):
-    """'IndexError: Target 4 is out of bounds.': the first line of what ended the script; record.crash is there."""
-    return f"{record.crash.kind}: {record.crash.message.strip().partition(chr(10))[0]}"
+def crash_line(crash):
+    """'IndexError: Target 4 is out of bounds.': what ended the script, in its first line."""
+    message = (crash.message.strip().splitlines() or [""])[0]
+    return ": ".join(filter(None, [crash.kind, message]))
 
 
 # ---- batches, labels and outputs
@@ -55,7 +50,7 @@ def drawn_at_random(split):
 
 def come_mixed(labels):
     """Neighbours differ more often than in a file that is sorted by class, or made of a few sorted parts."""
-    changes = sum(one != other for one, other in zip(labels, labels[1:]))
+    changes = sum(label != after for label, after in zip(labels, labels[1:]))
     return changes > 2 * len(set(labels)) + 2
 
 
@@ -64,7 +59,7 @@ def number_of_outputs(record):
     widths = Counter(batch.outputs for batch in training_batches(record) if batch.outputs)
     if widths:
         return widths.most_common(1)[0][0]
-    matrices = [one for one in record.parameters if one.part == "head" and len(one.shape) == 2]
+    matrices = [parameter for parameter in record.parameters if parameter.part == "head" and len(parameter.shape) == 2]
     return matrices[-1].shape[0] if matrices else None
 
 
@@ -156,7 +151,7 @@ def token_matrix(rows, fitted=None):
 
 
 def nearest_similarity(queries, rows, itself=False):
-    """Cosine of each query to its nearest row; with itself=True the queries stand in rows and are not their own match."""
+    """Cosine of each query to its nearest row; with itself=True the queries are among the rows, and none is its own."""
     neighbours = 2 if itself else 1
     search = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(rows)
     distances, _ = search.kneighbors(queries)

@@ -1,4 +1,7 @@
-"""The two pictures of a report: gradient norm by layer, and the learning rate over the whole run."""
+"""The two pictures of a report: gradient norm by layer, and the learning rate over the whole run.
+
+matplotlib is imported where something is drawn: it takes a second, and a look before training draws nothing.
+"""
 
 from pathlib import Path
 
@@ -65,7 +68,7 @@ def _mark_parts(axes, found, norms):
     """Grey behind frozen parts, red behind trainable ones that got no gradient."""
     seen = set()
     for i, (name, parameters) in enumerate(found.items()):
-        trainable = any(one.trainable for one in parameters)
+        trainable = any(parameter.trainable for parameter in parameters)
         if trainable and any(norms[name]):
             continue
         label, colour, alpha = ("trainable, without gradient", RED, 0.3) if trainable else ("frozen", GREY, 0.25)

@@ -1,4 +1,4 @@
-"""The figures of a run as tables: gradient by layer, parameters, encoding, one pass, optimizer, schedule, controls."""
+"""The figures of a run as tables: checks, gradient by layer, encoding, one pass, optimizer, schedule, controls."""
 
 import itertools
 import re
@@ -7,14 +7,18 @@ import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 
-from diagnosis.verdict.judge import chance_loss
+from diagnosis.faults import catalogue
+from diagnosis.record.arithmetic import chance_loss
+from diagnosis.record.record import place
+from diagnosis.verdict.measures import known_training_labels
 
 NUMERIC = re.compile(r"|-|frozen|-?[\d,.]+(e[+-]?\d+)?%?")      # cells of a column that stands to the right
 FEW = 6                 # values of a list, groups of an optimizer: more are summed up
 
 
 @dataclass
-class Table:
+class Listing:
+    """One table of the report: cells as text, and notes to stand under it."""
     title: str
     columns: list[str]
     rows: list[list[str]]
@@ -37,12 +41,8 @@ def number(value, digits=4):
     return str(value)
 
 
-def share(part, whole):
+def percentage(part, whole):
     return f"{part / whole:.1%}" if whole else "-"
-
-
-def place(site):
-    return f"{site.file}:{site.line}" if site else ""
 
 
 # Figures of the controls whose names say too little to somebody who reads them for the first time; in their order.
@@ -55,13 +55,14 @@ SPELLED = {"permuted_accuracy": "with labels shuffled", "permuted_spread": "its 
 def readable(value):
     """One measured value as short text: long lists are summed up, names lose their underscores."""
     if isinstance(value, dict):
-        return ", ".join(f"{SPELLED.get(name, str(name).replace('_', ' '))} {readable(one)}" for name, one in value.items())
+        spelled = {name: SPELLED.get(name, str(name).replace("_", " ")) for name in value}
+        return ", ".join(f"{spelled[name]} {readable(part)}" for name, part in value.items())
     if not isinstance(value, (list, tuple)):
         return number(value)
-    flat = not any(isinstance(one, (list, tuple, dict)) for one in value)
+    flat = not any(isinstance(part, (list, tuple, dict)) for part in value)
     if flat and len(value) > 2 and len(set(value)) == 1:
         return f"{number(value[0])} at all {len(value)}"
-    texts = [readable(one) if flat else f"({readable(one)})" for one in value]
+    texts = [readable(part) if flat else f"({readable(part)})" for part in value]
     if len(texts) > FEW:
         texts = texts[:FEW - 1] + ["...", texts[-1], f"({len(value)} in all)"]
     return ", ".join(texts) or "none"
@@ -102,6 +103,22 @@ def markdown(table):
     return lines + [line for note in table.notes for line in ("", note)] + [""]
 
 
+def checked(judgement):
+    """Two tables: what passed, by group, and what was not checked, by reason."""
+    passed, reasons = {}, {}
+    faults = catalogue()
+    for name in judgement.passed:
+        passed.setdefault(faults[name].GROUP, []).append(name)
+    for name, reason in judgement.not_checked:
+        reasons.setdefault(reason, []).append(name)
+    made = len(judgement.passed) + len(judgement.findings)
+    both = (Listing(f"checked and passed: {len(judgement.passed)} of {made} checks made", ["", ""],
+                    [[group, ", ".join(names)] for group, names in passed.items()]),
+            Listing(f"not checked: {len(judgement.not_checked)}", ["", ""],
+                    [[", ".join(names), reason] for reason, names in reasons.items()]))
+    return [table for table in both if table.rows]
+
+
 # the tables of a record; each is None where nothing of it was seen
 
 
@@ -121,23 +138,18 @@ def parts(record):
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], 1 if item[0].startswith("layer ") else 2)))
 
 
-def elements(parameters):
-    total = 0
-    for parameter in parameters:
-        size = 1
-        for length in parameter.shape:
-            size *= length
-        total += size
-    return total
+def weights_in(parameters):
+    """How many weights they hold together."""
+    return sum(parameter.elements for parameter in parameters)
 
 
 def part_gradients(parameters):
     """The gradient norm of a part at each measured step; None at steps at which none of it had a gradient."""
-    steps = max((len(one.gradient_norms) for one in parameters), default=0)
+    steps = max((len(parameter.gradient_norms) for parameter in parameters), default=0)
     norms = []
     for step in range(steps):
-        seen = [one.gradient_norms[step] for one in parameters
-                if step < len(one.gradient_norms) and one.gradient_norms[step] is not None]
+        seen = [parameter.gradient_norms[step] for parameter in parameters
+                if step < len(parameter.gradient_norms) and parameter.gradient_norms[step] is not None]
         norms.append(sum(norm ** 2 for norm in seen) ** 0.5 if seen else None)
     return norms
 
@@ -151,15 +163,15 @@ def gradient_flow(record):
     """Weights, trained weights, gradient and change of every part; frozen neighbours share a row."""
     rows = []
     for part, parameters in parts(record).items():
-        trained = [one for one in parameters if one.trainable]
+        trained = [parameter for parameter in parameters if parameter.trainable]
         first, middle, last = first_median_last(part_gradients(parameters))
-        change = [one.change for one in trained if one.change is not None]
-        norm = [one.norm_first for one in trained if one.norm_first is not None]
+        change = [parameter.change for parameter in trained if parameter.change is not None]
+        norm = [parameter.norm_first for parameter in trained if parameter.norm_first is not None]
         moved = sum(x * x for x in change) ** 0.5 / (sum(x * x for x in norm) ** 0.5 or 1) if change and norm else None
-        rows.append([part, elements(parameters), elements(trained), first, middle, last, moved])
-    total = [elements(record.parameters), elements([one for one in record.parameters if one.trainable])]
+        rows.append([part, weights_in(parameters), weights_in(trained), first, middle, last, moved])
+    total = [sum(row[1] for row in rows), sum(row[2] for row in rows)]
     rows = merged_frozen(rows)
-    return Table("gradient by layer",
+    return Listing("gradient by layer",
                  ["part", "weights", "trained", "gradient", "median", "last", "change"],
                  [[row[0], number(row[1]), number(row[2]) if row[2] else "frozen", *(number(x, 3) for x in row[3:])]
                   for row in rows] + ([["all", *map(number, total), "", "", "", ""]] if rows else []),
@@ -179,13 +191,6 @@ def merged_frozen(rows):
     return merged
 
 
-def guessing_loss(record):
-    """The loss of guessing by class frequency, from the labels of the data or else of the batches seen."""
-    labels = record.training.labels or record.training.order_labels
-    labels = labels or [label for batch in record.batches_of("training") for label in batch.labels or []]
-    return chance_loss(labels) if labels else None
-
-
 def one_step(record):
     """One forward and backward pass, with shapes, and the loss beside the loss of guessing."""
     batch = next(iter(record.batches_of("training")), None)
@@ -196,7 +201,9 @@ def one_step(record):
                                      batch.padding is not None and f"{number(batch.padding)} padding", mask]))
     names = {True: "training", False: "eval()", None: "unknown"}
     losses = [step.loss for step in record.steps if step.loss is not None]
-    first, guess = batch.loss if batch.loss is not None else next(iter(losses), None), guessing_loss(record)
+    first = batch.loss if batch.loss is not None else next(iter(losses), None)
+    labels, _ = known_training_labels(record)
+    guess = chance_loss(labels) if labels else None
     rows = [["input", f"{batch.rows} x {number(batch.width)}" + (f": {tokens}" if tokens else "")],
             ["logits", f"{batch.rows} x {number(batch.outputs)}"],
             ["loss", " ".join(filter(None, [batch.loss_function or "the model's own", place(batch.site)]))],
@@ -209,7 +216,7 @@ def one_step(record):
         tenth = losses[-max(len(losses) // 10, 1):]
         rows.append(["loss seen", f"{number(losses[0])} at the first step, {number(statistics.fmean(tenth))} over the "
                                   f"last {len(tenth)} of {len(losses)}"])
-    return Table("one forward and backward pass", ["", ""], rows)
+    return Listing("one forward and backward pass", ["", ""], rows)
 
 
 def lengths(values):
@@ -229,7 +236,7 @@ def encoding(record):
         rows.append([name, f"{number(split.rows)} rows{loader}{order}"])
         counts = Counter(split.labels or split.order_labels)
         total = sum(counts.values())
-        shown = [f"{label}: {number(count)} ({share(count, total)})" for label, count in sorted(counts.items())]
+        shown = [f"{label}: {number(count)} ({percentage(count, total)})" for label, count in sorted(counts.items())]
         if shown:
             seen = f" of {number(total)} rows looked at" if total != split.rows else ""
             rows.append(["  labels", ", ".join(shown[:2 * FEW] + ["..."] * (len(shown) > 2 * FEW)) + seen])
@@ -244,13 +251,13 @@ def encoding(record):
         pairs = list(zip(tokenizer.full_lengths, tokenizer.kept_lengths))
         cut = sum(full > short for full, short in pairs)
         limit = f" at {tokenizer.max_length} tokens" if tokenizer.max_length else ""
-        rows.append(["truncated", f"{share(cut, len(pairs))} of {number(len(pairs))} sampled texts{limit}; in full "
-                                  + lengths(tokenizer.full_lengths)])
+        rows.append(["truncated", f"{percentage(cut, len(pairs))} of {number(len(pairs))} sampled texts{limit}; "
+                                  f"in full {lengths(tokenizer.full_lengths)}"])
     batches = [batch for batch in record.batches_of("training") if batch.unknown is not None and batch.real_tokens]
     if batches:
-        rows.append(["unknown", share(sum(one.unknown for one in batches), sum(one.real_tokens for one in batches))
-                     + " of the tokens of the batches seen"])
-    return Table("how the data is encoded", ["", ""], rows) if rows else None
+        unknown, tokens = sum(batch.unknown for batch in batches), sum(batch.real_tokens for batch in batches)
+        rows.append(["unknown", f"{percentage(unknown, tokens)} of the tokens of the batches seen"])
+    return Listing("how the data is encoded", ["", ""], rows) if rows else None
 
 
 def examples(record):
@@ -260,7 +267,7 @@ def examples(record):
         tokens, ids = shown.get("tokens") or [], shown.get("ids") or []
         rows += [["text", str(shown.get("text", ""))], ["tokens", " ".join(map(str, tokens))],
                  ["ids", " ".join(map(str, ids))], ["label", number(shown.get("label"))]]
-    return Table("examples", ["", ""], rows) if rows else None
+    return Listing("examples", ["", ""], rows) if rows else None
 
 
 def optimizer(record):
@@ -277,8 +284,9 @@ def optimizer(record):
                      number(rates[0]) + (f" to {number(rates[-1])}" if len(rates) > 1 else ""),
                      number(groups[0].weight_decay), number(sum(group.parameters for group in groups)),
                      number(sum(group.elements for group in groups)), place(groups[0].made)])
-    outside = elements([one for one in record.parameters if one.trainable and one.group is None])
-    return Table("optimizer", ["groups", "base rate", "weight decay", "tensors", "weights", "made"], rows,
+    outside = weights_in(parameter for parameter in record.parameters
+                         if parameter.trainable and parameter.group is None)
+    return Listing("optimizer", ["groups", "base rate", "weight decay", "tensors", "weights", "made"], rows,
                  [f"{number(outside)} trainable weights are in no optimizer"] if outside else [])
 
 
@@ -297,13 +305,13 @@ def schedules(record):
         rows.append(["rate seen", ", ".join(f"{number(max(step.rates))} (step {step.index})" for step in few)])
     if record.groups and not record.schedules:
         rows.insert(0, ["schedule", "none seen: the rate stays as it is"])
-    return Table("learning-rate schedule", ["", ""], rows) if rows else None
+    return Listing("learning-rate schedule", ["", ""], rows) if rows else None
 
 
 def run(record):
     plan, rows = record.plan, []
     precision = f"autocast {record.autocast}" if record.autocast else None
-    kinds = Counter(one.dtype for one in record.parameters).most_common(1)
+    kinds = Counter(parameter.dtype for parameter in record.parameters).most_common(1)
     rows.append(["device", ", ".join(filter(None, [record.device, kinds and f"weights {kinds[0][0]}", precision,
                                                    "gradient scaler" if record.scaler_used else None]))])
     if record.encoder:
@@ -315,32 +323,15 @@ def run(record):
         rows.append(["plan", f"{number(plan.epochs)} epochs, {number(plan.batches_per_epoch)} batches each, "
                              f"{number(plan.steps)} optimizer steps" + (f" ({plan.how})" if plan.how else "")])
     rows.append(["observed", f"{number(record.optimizer_steps)} optimizer steps, then: {record.ended or 'unknown'}"])
-    return Table("run", ["", ""], rows)
+    return Listing("run", ["", ""], rows)
 
 
-def controls(record, most=None):
+def controls(record, judgement, most=None):
     """The experiments with their answers; `most` figures of each at the most."""
     answers = {True: "yes", False: "no", None: "not measured"}
-    rows = [[control.question or control.name, answers[control.outcome],
-             (control.reason if control.outcome is None else "") or readable(dict(list(control.figures.items())[:most]))]
-            for control in record.controls]
-    return Table("controls", ["question", "answer", "measured"], rows, [side(record)] if rows else [])
-
-
-def side(record):
-    """On which side the fault is, from what passed and failed together."""
-    outcome = {control.name: control.outcome for control in record.controls}
-    labels = [outcome.get("labels-from-tokens"), outcome.get("labels-from-features")]
-    predictable = True if True in labels else False if False in labels else None
-    model, own = outcome.get("model-overfits"), outcome.get("own-optimizer")
-    if predictable is False:
-        return "taken together: the labels cannot be predicted from the texts, so look at the data first"
-    if model is False:
-        return ("taken together: this model does not even learn one batch by heart with a plain optimizer, "
-                "so look at the model")
-    if model and own is False:
-        return ("taken together: the model learns one batch by heart with a plain optimizer but not with the script's "
-                "own, so look at the optimization")
-    if predictable and model and own:
-        return "taken together: data, model and optimizer each can learn"
-    return "taken together: too little was measured to say on which side a fault would be"
+    rows = []
+    for control in record.controls:
+        reason = control.reason if control.outcome is None else ""
+        measured = reason or readable(dict(list(control.figures.items())[:most]))
+        rows.append([control.question or control.name, answers[control.outcome], measured])
+    return Listing("controls", ["question", "answer", "measured"], rows, [judgement.side] if rows else [])

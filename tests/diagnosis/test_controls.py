@@ -12,8 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AutoModel, BertConfig, BertModel
 
-from diagnosis.experiments import controls
-from diagnosis.experiments.controls import Live, first_rows, run_controls
+from diagnosis.experiments import training
+from diagnosis.experiments.controls import CONTROLS, Live, as_it_was, run_controls
+from diagnosis.experiments.live import NoMeasurement
+from diagnosis.experiments.replay import first_rows
 from diagnosis.record.record import Record, from_json, to_json
 
 WORDS = 400             # ids of the made-up texts: 10 ... 409
@@ -81,7 +83,8 @@ def test_copies_with_one_label_each_do_not_fake_a_signal():
     labels = labels_of(600)
     examples = texts_of(labels)
     made = [from_tokens(examples * 4, shuffled(labels, seed) * 4) for seed in range(5)]
-    assert all(one.outcome is not True for one in made) and sum(one.outcome is False for one in made) >= 3
+    outcomes = [control.outcome for control in made]
+    assert True not in outcomes and outcomes.count(False) >= 3
     assert made[0].figures["rows"] == made[0].figures["different_texts"] == 600
 
 
@@ -160,8 +163,8 @@ def adamw(model, rate):
 
 def outcome(name, live, seconds=60, done=None):
     """The one control, in a generous time box."""
-    with controls._as_it_was(live):
-        experiment = getattr(controls, name.replace("-", "_"))
+    experiment = next(experiment for known, _, experiment, _ in CONTROLS if known == name)
+    with as_it_was(live):
         return experiment(live, Record(), time.monotonic() + seconds, done or {})
 
 
@@ -220,7 +223,7 @@ def test_a_model_that_cannot_learn_is_told(fault):
 def test_batches_of_two_rows_and_batches_sorted_by_class_are_put_together():
     pairs = [batch_of([label, label], seed) for seed, label in enumerate([0, 0, 1, 2])]
     assert outcome("model-overfits", live_of(Classifier(), batches=pairs))[0] is True
-    with pytest.raises(controls.NoMeasurement, match="one class"):
+    with pytest.raises(NoMeasurement, match="one class"):
         outcome("model-overfits", live_of(Classifier(), batches=pairs[:2]))
 
 
@@ -283,7 +286,7 @@ def test_an_optimizer_that_cannot_learn_is_told(fault):
 
 def test_a_warm_up_that_has_only_begun_is_left_undecided():
     model = Classifier()
-    with pytest.raises(controls.NoMeasurement, match="still rising"):
+    with pytest.raises(NoMeasurement, match="still rising"):
         own(model, adamw(model, 2e-5), [[2e-5 * step / 5_000] for step in range(60)])
 
 
@@ -322,33 +325,33 @@ def test_the_sweep_places_the_scripts_rate_among_those_tried():
 def test_a_rate_suits_between_standing_still_and_diverging(own, suits):
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=own)
     after = {1e-6: 1.399, 1e-5: 1.3, 1e-4: 0.9, 1e-3: 0.4, 1e-2: float("inf")}
-    yes, figures = controls._placed(optimizer, 1.4, after)
+    yes, figures = training._placed(optimizer, 1.4, after)
     assert yes is suits and figures["best_rate"] == 1e-3 and figures["diverges_at"] == [1e-2]
 
 
 def test_rates_of_sgd_are_not_held_against_those_of_adamw():
     model = Classifier()
-    with pytest.raises(controls.NoMeasurement, match="do not compare"):
+    with pytest.raises(NoMeasurement, match="do not compare"):
         outcome("rate-sweep", live_of(model, torch.optim.SGD(model.parameters(), lr=0.1)))
 
 
 # ---- all of them
 
-def assert_same(one, other):
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for name in one:
-            assert_same(one[name], other[name])
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other)
-        for first, second in zip(one, other):
+def assert_same(found, expected):
+    if isinstance(found, torch.Tensor):
+        assert torch.equal(found, expected)
+    elif isinstance(found, dict):
+        assert found.keys() == expected.keys()
+        for name in found:
+            assert_same(found[name], expected[name])
+    elif isinstance(found, (list, tuple)):
+        assert len(found) == len(expected)
+        for first, second in zip(found, expected):
             assert_same(first, second)
-    elif isinstance(one, np.ndarray):
-        assert np.array_equal(one, other)
+    elif isinstance(found, np.ndarray):
+        assert np.array_equal(found, expected)
     else:
-        assert one == other
+        assert found == expected
 
 
 def whole(seconds=60, **ways):
@@ -364,12 +367,12 @@ def whole(seconds=60, **ways):
 def test_each_is_answered_in_order_and_the_record_keeps_it():
     live, record, run = whole()
     record.controls = run()
-    assert [one.name for one in record.controls] == ["labels-from-tokens", "labels-from-features", "input-matters",
-                                                     "model-overfits", "own-optimizer", "rate-sweep"]
-    answers = {one.name: one.outcome for one in record.controls}
+    answers = {control.name: control.outcome for control in record.controls}
+    assert list(answers) == ["labels-from-tokens", "labels-from-features", "input-matters", "model-overfits",
+                             "own-optimizer", "rate-sweep"]
     for name in ("labels-from-tokens", "model-overfits", "own-optimizer", "rate-sweep"):
         assert answers[name] is True, name
-    assert all(one.reason for one in record.controls if one.outcome is None)
+    assert all(control.reason for control in record.controls if control.outcome is None)
     assert from_json(to_json(record)).controls == record.controls
     assert "NaN" not in to_json(record)
 
@@ -389,7 +392,7 @@ def test_the_script_finds_everything_as_it_left_it():
                               random.getstate(), np.random.get_state(), torch.is_grad_enabled(),
                               torch.get_num_threads(),
                               [module.training for module in live.model.modules()],
-                              [one.grad for one in live.model.parameters()]])
+                              [parameter.grad for parameter in live.model.parameters()]])
     before = state()
     with torch.inference_mode():
         run()
@@ -402,12 +405,12 @@ def test_whatever_goes_wrong_becomes_the_reason():
         raise KeyError("what the script's model wanted")
     live, _, run = whole()
     live.forward, live.replays = fails, []
-    made = {one.name: one for one in run()}
+    made = {control.name: control for control in run()}
     assert made["labels-from-tokens"].outcome is True
     assert made["model-overfits"].outcome is None and "KeyError" in made["model-overfits"].reason
 
     live, _, run = whole()
-    live.model.handle = (one for one in [1])        # a generator cannot be copied
+    live.model.handle = (number for number in [1])        # a generator cannot be copied
     assert "TypeError" in run()[3].reason
 
 
@@ -419,7 +422,7 @@ def test_a_tensor_with_a_graph_kept_on_the_model_does_not_hinder_copying():
 
 def test_no_time_means_not_measured_and_long_steps_end_in_time():
     live, _, run = whole(seconds=0.0)
-    assert {(one.outcome, one.reason.partition(":")[0]) for one in run()} == {(None, "time")}
+    assert {(control.outcome, control.reason.partition(":")[0]) for control in run()} == {(None, "time")}
 
     live, _, run = whole(seconds=3.0)
     quick = live.forward
@@ -429,7 +432,7 @@ def test_no_time_means_not_measured_and_long_steps_end_in_time():
         return quick(model)
     live.forward, live.replays = slow, []
     began = time.monotonic()
-    made = {one.name: one for one in run()}
+    made = {control.name: control for control in run()}
     assert time.monotonic() - began < 7
     assert made["rate-sweep"].outcome is None and made["rate-sweep"].reason.startswith("time")
 

@@ -8,10 +8,10 @@ import random
 import pytest
 
 from diagnosis.faults import catalogue
+from diagnosis.record.record import (Batch, Control, Crash, Encoder, FreezeAct, Module, Parameter, Record, Site, Split,
+                                     Step, Tokenizer)
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.judge import judge
-from diagnosis.record.record import (Batch, Control, Crash, Encoder, FreezeAct, Module, Parameter, Record, Site, Split, Step,
-                              Tokenizer)
 
 OURS = [name for name, fault in catalogue().items() if fault.GROUP in ("data", "input", "model")]
 CLS, SEP = 101, 102
@@ -551,7 +551,7 @@ def test_near_copies_are_a_leak_too():
 
 def test_the_training_set_taken_for_validation_is_a_leak_even_if_it_is_full_of_copies():
     record = healthy()
-    record.training = split_of(*(one * 7 for one in rows_of(100)))
+    record.training = split_of(*(part * 7 for part in rows_of(100)))
     record.validation = copy.deepcopy(record.training)
     found("leakage", record, "error")
 
@@ -700,7 +700,7 @@ def test_words_that_the_script_numbered_itself_mean_nothing_to_the_encoder():
     record.tokenizer = None
     record.encoder.unused_share, record.encoder.start_share = 0.6, 0.0
     assert found("tokenizer-mismatch", record, "error").evidence["ids_that_stand_for_nothing_share"] == 0.6
-    record.encoder.unused_share, record.encoder.start_share = 0.0, 1.0      # ids made beforehand, with its own tokenizer
+    record.encoder.unused_share, record.encoder.start_share = 0.0, 1.0      # ids made before, with its own tokenizer
     passes("tokenizer-mismatch", record)
 
 

@@ -10,10 +10,10 @@ import math
 import pytest
 
 from diagnosis.faults import catalogue
+from diagnosis.record.record import (Batch, Clip, Control, Crash, Encoder, Group, Module, Parameter, Plan, Record,
+                                     Schedule, Site, Split, Step, from_json, to_json)
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.judge import judge
-from diagnosis.record.record import (Batch, Clip, Control, Crash, Encoder, Group, Module, Parameter, Plan, Record, Schedule,
-                              Site, Split, Step, from_json, to_json)
 
 NAMES = ("lr-zero lr-too-low schedule-per-epoch warmup-too-long schedule-exhausted lr-too-high "
          "optimizer-missing-params no-optimizer-step gradients-cleared gradients-accumulate clip-too-tight "
@@ -151,7 +151,7 @@ def test_no_fault_is_its_own_cause_by_way_of_others():
         causes, before = set(faults[name].CAUSED_BY), set()
         assert causes <= set(faults), f"{name}: {causes - set(faults)} is no fault"
         while causes != before:
-            before, causes = causes, causes.union(*(faults[one].CAUSED_BY for one in causes))
+            before, causes = causes, causes.union(*(faults[name].CAUSED_BY for name in causes))
         assert name not in causes, name
 
 
@@ -186,7 +186,7 @@ def test_a_schedule_per_epoch_is_the_first_cause_and_its_warm_up_is_not_blamed()
     assert max(rate for step in record.steps for rate in step.rates) == 0
     judgement = judge(record)
     assert judgement.findings[0].name == "schedule-per-epoch"
-    assert "lr-zero" in [one.name for one in judgement.findings[1:]]
+    assert "lr-zero" in [finding.name for finding in judgement.findings[1:]]
     assert "warmup-too-long" in judgement.passed
 
 
@@ -466,7 +466,7 @@ def test_a_peak_that_the_warm_up_has_not_reached_yet_is_a_warning():
 
 def test_nan_after_a_divergence_is_put_down_to_the_rate():
     record = run(rate=1.0, losses=lambda step: [1.4, 9.0, 80.0][step] if step < 3 else math.nan)
-    assert [one.name for one in judge(record).findings][0] == "lr-too-high"
+    assert [finding.name for finding in judge(record).findings][0] == "lr-too-high"
 
 
 # ---- optimizer-missing-params
@@ -490,8 +490,8 @@ def test_a_forgotten_head_is_an_error_and_a_forgotten_encoder_a_warning():
 def test_an_optimizer_with_another_models_weights_is_told_as_such():
     record = run()
     record.groups[0].foreign_elements = record.groups[0].elements
-    for one in record.parameters:
-        one.group = None
+    for parameter in record.parameters:
+        parameter.group = None
     assert "another model" in finding("optimizer-missing-params", record).title
     for step in record.steps:
         step.cleared = True         # the optimizer sees no gradient, but nothing was cleared
@@ -508,8 +508,8 @@ def test_frozen_layers_and_an_unused_pooler_need_no_optimizer():
 
 def test_the_look_before_training_knows_no_gradients_and_still_finds_what_is_missing():
     record = run(seen=1, more=0, ended="looked", steps=[], batches=[])
-    for one in record.parameters:
-        one.gradient_norms = []
+    for parameter in record.parameters:
+        parameter.gradient_norms = []
     record.parameters[1].group = None
     passes("optimizer-missing-params", record)
     record.parameters[2].group = None
@@ -664,8 +664,8 @@ def test_cleared_gradients_are_no_detached_loss():
         batch.loss_has_graph = None
     for step in record.steps:
         step.cleared = True
-    for one in record.parameters:
-        one.gradient_norms = [None] * 22
+    for parameter in record.parameters:
+        parameter.gradient_norms = [None] * 22
     passes("loss-detached", record)
 
 
@@ -755,8 +755,8 @@ def test_clipping_scaled_gradients_is_found_unless_the_limit_is_scaled_too():
 
 def test_half_precision_weights_are_an_error_where_their_updates_round_away():
     record = run()
-    for one in record.parameters:
-        one.dtype = "bfloat16"
+    for parameter in record.parameters:
+        parameter.dtype = "bfloat16"
     for step in record.steps:
         step.unchanged_share = 0.84
     assert "84 %" in finding("half-weights", record).title
@@ -857,7 +857,7 @@ def test_class_weights_that_leave_one_class_as_the_only_cheap_answer_are_named()
 
 def test_one_predicted_class_stands_behind_its_cause():
     record = one_class(run(losses=lambda step: 1.386, rate=0.0))
-    names = [one.name for one in judge(record).findings]
+    names = [finding.name for finding in judge(record).findings]
     assert names.index("lr-zero") < names.index("majority-class")
 
 

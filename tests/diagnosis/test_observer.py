@@ -66,7 +66,7 @@ def observe(tmp_path):
     def run(*parts, arguments=(), controls=False):
         script = tmp_path / "train.py"
         script.write_text("".join(textwrap.dedent(part) for part in parts))
-        told = "" if controls else "from diagnosis import assemble; assemble.CONTROL_SECONDS = 0; "
+        told = "" if controls else "child.CONTROL_SECONDS = 0; "
         start = ("import sys; sys.path.insert(0, sys.argv.pop(1)); from diagnosis import child; "
                  f"{told}child.main(sys.argv[1], sys.argv[2], sys.argv[3:])")
         command = [sys.executable, "-c", start, str(CHILD.parents[1]), "record.json", "train.py"]

@@ -7,12 +7,12 @@ import numpy
 import pytest
 from PIL import Image
 
-from diagnosis.verdict import pictures, report, tables
 from diagnosis.faults import catalogue
+from diagnosis.record.record import (Batch, Control, Crash, Encoder, Group, Parameter, Plan, Record, Schedule, Site,
+                                     Split, Step, Tokenizer)
+from diagnosis.verdict import conclusion, pictures, report, tables
 from diagnosis.verdict.finding import Finding
-from diagnosis.verdict.judge import Judgement
-from diagnosis.record.record import (Batch, Control, Crash, Encoder, Group, Parameter, Plan, Record, Schedule, Site, Split,
-                              Step, Tokenizer)
+from diagnosis.verdict.judge import Judgement, concluded, under_their_causes
 
 STEPS = 40
 
@@ -77,8 +77,22 @@ def finding(name="schedule-per-epoch", level="error", title="the learning rate i
                    "it would warm up until epoch 300", "move line 142 into the batch loop", where, name)
 
 
-def judgement(*findings, passed=("mask-missing", "leakage"), not_checked=()):
-    return Judgement(list(findings), list(passed), list(not_checked))
+def judged(record, *findings, passed=("mask-missing", "leakage"), not_checked=(), reason=""):
+    return concluded(record, Judgement(list(findings), list(passed), list(not_checked), reason))
+
+
+def verdict(record, *findings, **checked):
+    return judged(record, *findings, **checked).verdict
+
+
+def screen(record, folder, *findings, **checked):
+    return report.screen(record, judged(record, *findings, **checked), folder)
+
+
+def written(record, folder, *findings, **checked):
+    """The report's folder, with everything in it."""
+    report.write(record, judged(record, *findings, **checked), folder)
+    return folder
 
 
 # the verdict
@@ -86,7 +100,7 @@ def judgement(*findings, passed=("mask-missing", "leakage"), not_checked=()):
 
 def test_the_verdict_names_cause_and_place_of_the_first_finding():
     second = finding("class-imbalance", "warning", "the largest class outweighs the smallest", where=None)
-    said = report.verdict(per_epoch_run(), judgement(finding(), second))
+    said = verdict(per_epoch_run(), finding(), second)
     assert said == "does not learn: the learning rate is 0 at every step (schedule-per-epoch, train.py:142)"
 
 
@@ -97,33 +111,32 @@ def test_the_verdict_names_cause_and_place_of_the_first_finding():
     ("eval-train-mode", "warning", "its figures mislead: "),
 ])
 def test_the_verdict_says_how_bad_it_is(name, level, words):
-    assert report.verdict(per_epoch_run(), judgement(finding(name, level))).startswith(words)
+    assert verdict(per_epoch_run(), finding(name, level)).startswith(words)
 
 
 def test_a_healthy_run_is_said_to_be_healthy_with_the_number_of_checks():
-    said = report.verdict(per_epoch_run(), judgement(not_checked=[("half-weights", "no step was seen")]))
+    said = verdict(per_epoch_run(), not_checked=[("half-weights", "no step was seen")])
     assert said == "nothing found that stops this run from learning: 2 checks passed, 1 not made"
 
 
 def test_a_note_is_no_fault_in_the_verdict():
-    said = report.verdict(per_epoch_run(), judgement(finding("double-softmax", "note")))
+    said = verdict(per_epoch_run(), finding("double-softmax", "note"))
     assert said.startswith("nothing found") and said.endswith("1 note")
 
 
 def test_a_crash_after_some_steps_and_a_cut_observation_are_said():
     record = per_epoch_run()
     record.ended, record.crash = "crashed", Crash("KeyError", "'text'", "Traceback ...", Site("train.py", 9))
-    said = report.verdict(record, judgement())
-    assert said.endswith("the script itself crashed after 40 optimizer steps: KeyError: 'text' (train.py:9)")
+    assert verdict(record).endswith("the script itself crashed after 40 optimizer steps: KeyError: 'text' (train.py:9)")
     record.ended = "time limit"
-    assert "40 optimizer steps" in report.verdict(record, judgement()).partition(";")[2]
+    assert "40 optimizer steps" in verdict(record).partition(";")[2]
 
 
 # the screen
 
 
 def test_the_screen_has_its_parts_in_order(tmp_path):
-    text = report.screen(per_epoch_run(), judgement(finding(), not_checked=[("half-weights", "why not")]), tmp_path)
+    text = screen(per_epoch_run(), tmp_path, finding(), not_checked=[("half-weights", "why not")])
     marks = ["does not learn", "error[schedule-per-epoch]", "checked and passed: 2 of 3", "not checked: 1", "controls",
              "gradient by layer", "one forward and backward pass", "how the data is encoded", "learning-rate schedule",
              "report.md"]
@@ -144,17 +157,16 @@ def test_a_consequence_is_one_line_under_its_cause_and_stays_in_the_json(tmp_pat
     consequence = finding("lr-zero", title="no weight ever changes")
     if "schedule-per-epoch" not in catalogue()["lr-zero"].CAUSED_BY:
         pytest.fail("lr-zero no longer follows from schedule-per-epoch: choose another pair here")
-    judged = judgement(finding(), consequence)
-    text = report.screen(per_epoch_run(), judged, tmp_path)
+    text = screen(per_epoch_run(), tmp_path, finding(), consequence)
     assert "error[lr-zero]: " not in text
     assert [line for line in text.splitlines() if "lr-zero" in line] == \
         ["  so also: no weight ever changes (error[lr-zero])"]
-    names = [one["name"] for one in report.as_json(per_epoch_run(), judged)["findings"]]
-    assert names == ["schedule-per-epoch", "lr-zero"]
+    told = strict((written(per_epoch_run(), tmp_path, finding(), consequence) / "report.json").read_text())
+    assert [fault["name"] for fault in told["findings"]] == ["schedule-per-epoch", "lr-zero"]
 
 
 def test_a_consequence_without_its_cause_stands_for_itself():
-    listed = report.under_their_causes([finding("lr-zero"), finding("double-softmax", "note")])
+    listed = under_their_causes([finding("lr-zero"), finding("double-softmax", "note")])
     assert [(first.name, folded) for first, folded in listed] == [("lr-zero", []), ("double-softmax", [])]
 
 
@@ -162,28 +174,27 @@ def test_a_consequence_without_its_cause_stands_for_itself():
 def test_no_line_of_the_screen_is_wider_than_the_terminal(monkeypatch, tmp_path, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     long = finding(evidence={"rates": list(range(400)), "a text": "word " * 60})
-    judged = judgement(long, not_checked=[("half-weights", "for this reason " * 10)])
-    text = report.screen(per_epoch_run(), judged, tmp_path)
+    text = screen(per_epoch_run(), tmp_path, long, not_checked=[("half-weights", "for this reason " * 10)])
     widest = max(text.replace(str(tmp_path), "").splitlines(), key=len)
     assert len(widest) <= columns, widest
 
 
 def test_what_was_not_measured_does_not_break_the_screen(tmp_path):
-    text = report.screen(Record(target="train.py"), judgement(), tmp_path)
+    text = screen(Record(target="train.py"), tmp_path)
     assert "nothing found" in text and "None" not in text and "nan" not in text
 
 
 def test_a_crash_shows_the_scripts_own_traceback(tmp_path):
     crash = Crash("KeyError", "'text'", "Traceback ...\nKeyError: 'text'")
     record = Record(target="train.py", ended="crashed", crash=crash)
-    text = report.screen(record, judgement(passed=()), tmp_path, "the script crashed before its first training step")
+    text = screen(record, tmp_path, passed=(), reason="the script crashed before its first training step")
     assert text.startswith("could not be examined: the script crashed before its first training step")
     assert "  KeyError: 'text'" in text
 
 
 def test_where_nothing_was_trained_the_last_words_of_the_script_are_shown(tmp_path):
     (tmp_path / "script.log").write_text("usage: train.py DATA\n")
-    text = report.screen(Record(ended="script ended"), judgement(passed=()), tmp_path, "the script ended")
+    text = screen(Record(ended="script ended"), tmp_path, passed=(), reason="the script ended")
     assert "usage: train.py DATA" in text
 
 
@@ -195,10 +206,10 @@ def row(table, name):
 
 
 def test_the_gradient_of_a_part_is_the_norm_over_its_parameters():
-    one = Parameter("a", "layer 0", [2], "float32", True, 0, norm_first=3.0, change=0.3)
-    two = Parameter("b", "layer 0", [2, 2], "float32", True, 0, norm_first=4.0, change=0.4)
-    one.gradient_norms, two.gradient_norms = [3.0, 6.0, 30.0], [4.0, 8.0, 40.0]
-    record = Record(parameters=[one, two, Parameter("c", "head", [5], "float32", False)])
+    first = Parameter("a", "layer 0", [2], "float32", True, 0, norm_first=3.0, change=0.3)
+    second = Parameter("b", "layer 0", [2, 2], "float32", True, 0, norm_first=4.0, change=0.4)
+    first.gradient_norms, second.gradient_norms = [3.0, 6.0, 30.0], [4.0, 8.0, 40.0]
+    record = Record(parameters=[first, second, Parameter("c", "head", [5], "float32", False)])
     table = tables.gradient_flow(record)
     assert row(table, "layer 0") == ["layer 0", "6", "6", "5", "10", "50", "0.1"]
     assert row(table, "head")[:3] == ["head", "5", "frozen"]
@@ -214,7 +225,7 @@ def test_frozen_neighbours_share_a_row_and_their_weights_are_added_up():
 
 def test_the_first_loss_stands_beside_the_loss_of_guessing_by_class_frequency():
     shares = [0.25, 0.375, 0.25, 0.125]
-    guessing = -sum(one * math.log(one) for one in shares)
+    guessing = -sum(share * math.log(share) for share in shares)
     assert row(tables.one_step(per_epoch_run()), "first loss")[1] == \
         f"1.39; guessing by class frequency costs {guessing:.4g}"
 
@@ -249,7 +260,7 @@ def test_trainable_weights_outside_every_optimizer_are_told():
 ])
 def test_the_controls_together_say_on_which_side_the_fault_is(outcomes, words):
     record = Record(controls=[Control(name, "?", outcome) for name, outcome in outcomes.items()])
-    assert words in tables.side(record)
+    assert words in conclusion.side(record)
 
 
 @pytest.mark.parametrize("value, text", [
@@ -271,32 +282,32 @@ def strict(text):
 
 
 def test_report_json_is_the_contracts(tmp_path):
-    report.write(per_epoch_run(), judgement(finding(), not_checked=[("half-weights", "why not")]), tmp_path)
-    written = strict((tmp_path / "report.json").read_text())
-    assert list(written) == ["version", "target", "verdict", "learnable", "findings", "passed", "not_checked",
-                             "seconds", "device"]
-    assert written["version"] == 1 and written["target"] == "train.py" and written["learnable"] is True
-    assert written["seconds"] == 41.2 and written["device"] == "cpu"
-    assert written["passed"] == ["mask-missing", "leakage"]
-    assert written["not_checked"] == [{"name": "half-weights", "reason": "why not"}]
-    assert list(written["findings"][0]) == ["name", "level", "title", "evidence", "why", "fix", "where"]
-    assert written["findings"][0]["where"] == {"file": "train.py", "line": 142}
-    assert written["findings"][0]["evidence"]["rates"] == [0.0] * 40
+    written(per_epoch_run(), tmp_path, finding(), not_checked=[("half-weights", "why not")])
+    told = strict((tmp_path / "report.json").read_text())
+    assert list(told) == ["version", "target", "verdict", "learnable", "findings", "passed", "not_checked",
+                          "seconds", "device"]
+    assert told["version"] == 1 and told["target"] == "train.py" and told["learnable"] is True
+    assert told["seconds"] == 41.2 and told["device"] == "cpu"
+    assert told["passed"] == ["mask-missing", "leakage"]
+    assert told["not_checked"] == [{"name": "half-weights", "reason": "why not"}]
+    assert list(told["findings"][0]) == ["name", "level", "title", "evidence", "why", "fix", "where"]
+    assert told["findings"][0]["where"] == {"file": "train.py", "line": 142}
+    assert told["findings"][0]["evidence"]["rates"] == [0.0] * 40
 
 
 def test_numbers_that_json_cannot_hold_become_texts_and_those_of_numpy_plain(tmp_path):
     evidence = {"loss": float("nan"), "norms": (1.0, float("inf")), "share": numpy.float32(0.5), "n": numpy.int64(3),
                 "row": numpy.array([1, 2]), 4: None, "set": {7}, "file": tmp_path}
-    report.write(per_epoch_run(), judgement(finding(evidence=evidence, where=None)), tmp_path)
-    one = strict((tmp_path / "report.json").read_text())["findings"][0]
-    assert one["where"] is None
-    assert one["evidence"] == {"loss": "nan", "norms": [1.0, "inf"], "share": 0.5, "n": 3, "row": [1, 2], "4": None,
-                               "set": [7], "file": str(tmp_path)}
+    written(per_epoch_run(), tmp_path, finding(evidence=evidence, where=None))
+    [told] = strict((tmp_path / "report.json").read_text())["findings"]
+    assert told["where"] is None
+    assert told["evidence"] == {"loss": "nan", "norms": [1.0, "inf"], "share": 0.5, "n": 3, "row": [1, 2], "4": None,
+                                "set": [7], "file": str(tmp_path)}
 
 
 def test_report_md_holds_the_findings_all_evidence_every_table_and_both_pictures(tmp_path):
     evidence = {"rates": [i / 64 for i in range(40)]}
-    report.write(per_epoch_run(), judgement(finding(evidence=evidence)), tmp_path)
+    written(per_epoch_run(), tmp_path, finding(evidence=evidence))
     text = (tmp_path / "report.md").read_text()
     assert "(gradient_flow.png)" in text and "(learning_rate.png)" in text
     assert all(tables.number(i / 64) in text for i in range(40))
@@ -306,7 +317,7 @@ def test_report_md_holds_the_findings_all_evidence_every_table_and_both_pictures
 
 
 def test_report_md_tables_have_as_many_cells_in_every_row(tmp_path):
-    report.write(per_epoch_run(), judgement(finding()), tmp_path)
+    written(per_epoch_run(), tmp_path, finding())
     tables_found = [[]]
     for line in (tmp_path / "report.md").read_text().replace("\\|", "").splitlines():
         tables_found[-1].append(line.count("|")) if line.startswith("|") else tables_found.append([])
@@ -314,8 +325,8 @@ def test_report_md_tables_have_as_many_cells_in_every_row(tmp_path):
 
 
 def test_an_examination_that_could_not_be_done_leaves_no_pictures_of_the_one_before(tmp_path):
-    report.write(per_epoch_run(), judgement(finding()), tmp_path)
-    report.write(Record(target="train.py", ended="script ended"), judgement(passed=()), tmp_path, "it does no training")
+    written(per_epoch_run(), tmp_path, finding())
+    written(Record(target="train.py", ended="script ended"), tmp_path, passed=(), reason="it does no training")
     assert not list(tmp_path.glob("*.png"))
     assert strict((tmp_path / "report.json").read_text())["verdict"] == "could not be examined: it does no training"
 
@@ -333,7 +344,7 @@ def near(path, hexed):
 
 
 def test_both_pictures_are_drawn_even_where_nothing_was_seen(tmp_path):
-    report.write(Record(), judgement(), tmp_path)
+    written(Record(), tmp_path)
     for name in ("gradient_flow.png", "learning_rate.png"):
         assert min(Image.open(tmp_path / name).size) > 400
 

@@ -1,0 +1,41 @@
+"""The weights that the script loads into its models."""
+
+from dataclasses import dataclass
+
+from diagnosis.observe.guard import quietly
+
+
+@dataclass
+class Loading:
+    """One call of from_pretrained or load_state_dict."""
+    source: str                         # what was loaded: a name or folder; 'load_state_dict'
+    model: object
+    missing: set                        # names of the model's weights that it did not hold
+    site: object
+
+
+class Checkpoints:
+
+    def __init__(self, guard):
+        self.guard = guard
+        self.loadings = []
+
+    @quietly
+    def loaded(self, source, model, missing, site):
+        self.loadings.append(Loading(str(source), model, missing, site))
+
+    def origin_of(self, encoder):
+        """(what its weights were loaded from or None, where, weights that no checkpoint held) of an encoder."""
+        names = {id(each): name for name, each in encoder.named_parameters()}
+        missing, loaded_from, made = set(names.values()), None, None
+        for loading in self.loadings:
+            held = {name: names[id(each)] for name, each in loading.model.named_parameters() if id(each) in names}
+            prefix = getattr(loading.model, "base_model_prefix", "") + "."
+            found = {inside for name, inside in held.items()
+                     if not {name, name.removeprefix(prefix), prefix + name} & loading.missing}
+            if found:
+                missing -= found
+                loaded_from, made = loading.source, loading.site
+            elif held:
+                made = made or loading.site
+        return loaded_from, made, len(missing) if self.loadings else 0

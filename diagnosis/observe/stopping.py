@@ -1,0 +1,79 @@
+"""The way to the stop: when enough was seen, and the fast-forward to the epoch's end and into the next epoch."""
+
+import time
+from dataclasses import dataclass
+
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, FEWEST_STEPS, FORWARD_BATCHES, FORWARD_SECONDS,
+                                      FORWARD_STEPS, STEPPING_SECONDS, STEPS)
+
+
+@dataclass
+class FastForward:
+    """From here on passes over loaders are cut short, so that validation and the next epoch come soon."""
+    iteration: object           # the pass over the training loader that was cut
+    epochs: int                 # passes over the training loader begun before it was cut, that one included
+    step: int                   # optimizer steps observed before it
+    began: float                # time.monotonic()
+    steps: int = 0              # optimizer steps seen in the next epoch
+
+
+class Stopping:
+    """Decides when enough was seen, and then calls `end`, which does not return."""
+
+    def __init__(self, record, files, end):
+        self.record, self.files, self.end = record, files, end
+        self.began = None               # time.monotonic() of the first backward or step
+        self.forward = None             # the FastForward, once it began
+        self.at_next_pass = False       # so that what follows the last step in the script's loop is still seen
+
+    def start_clock(self):
+        if self.began is None:
+            self.began = time.monotonic()
+
+    def check(self):
+        """Stop where it was decided or the fast-forward takes too long; for every point where a stop does no harm."""
+        if self.at_next_pass:
+            self.end("enough seen")
+        if self.forward is not None and time.monotonic() - self.forward.began > FORWARD_SECONDS:
+            self.end("enough seen")
+
+    def ends_early(self, iteration, training):
+        """Is this pass over a loader to end now, so that the script goes on? training: the training loader or None."""
+        self.check()
+        if self.forward is None:
+            return False
+        if iteration.seen_loader is training and iteration.trained:
+            return iteration is self.forward.iteration
+        return iteration.fetched >= FORWARD_BATCHES
+
+    def after_backward(self, steps_in_source):
+        """Stop where backward calls go on without any optimizer step.
+
+        steps_in_source()   does the source call step() on an optimizer? Asked only where it matters: it reads files
+        """
+        record = self.record
+        if record.steps:
+            return
+        slow = time.monotonic() - self.began > 2 * STEPPING_SECONDS
+        if record.backwards >= BACKWARDS and (slow or not steps_in_source()):
+            self.end("enough seen")
+        if record.backwards >= BACKWARDS_STEPPED:
+            self.end("enough seen")
+
+    def after_step(self, iteration, training):
+        """iteration: the pass over a loader that is going on, or None; training: the training loader or None."""
+        steps, now = len(self.record.steps), time.monotonic()
+        if self.forward is not None:
+            self.forward.steps += training is None or training.trained > self.forward.epochs
+            if self.forward.steps >= FORWARD_STEPS:
+                self.stop_soon()
+        elif steps >= STEPS or (steps >= FEWEST_STEPS and now - self.began > STEPPING_SECONDS):
+            if iteration is not None and iteration.active and iteration.trained:
+                self.forward = FastForward(iteration, iteration.seen_loader.trained, steps, now)
+                self.files.guard_all()
+            else:
+                self.stop_soon()
+
+    def stop_soon(self):
+        self.at_next_pass = True
+        self.files.guard_all()

@@ -1,0 +1,96 @@
+"""What record and findings come to: the verdict in a sentence, and what the controls say together.
+
+judge.py asks each of these once and keeps the answers in the Judgement, which is all that report and look read.
+"""
+
+from diagnosis.faults import catalogue
+from diagnosis.record.record import place
+from diagnosis.verdict import course
+from diagnosis.verdict.measures import crash_line
+
+
+def verdict(record, judgement):
+    """One sentence: the first cause and its place, or that nothing was found."""
+    if judgement.reason:
+        return f"could not be examined: {judgement.reason}"
+    notes = sum(finding.level == "note" for finding in judgement.findings)
+    serious = [finding for finding in judgement.findings if finding.level != "note"]
+    if serious:
+        first = serious[0]
+        where = ", ".join(filter(None, [first.name, place(first.where)]))
+        text = f"{effect_on_learning(record, first)}: {first.title} ({where})"
+    else:
+        text = (f"nothing found that stops this run from learning: {len(judgement.passed)} checks passed, "
+                f"{len(judgement.not_checked)} not made")
+        text += f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
+    seen = f"{record.optimizer_steps} optimizer step{'' if record.optimizer_steps == 1 else 's'}"
+    if record.ended == "crashed" and record.optimizer_steps:
+        text += f"; the script itself crashed after {seen}: {crash_with_place(record.crash)}"
+    if record.ended == "time limit":
+        text += f"; judged by {seen}, for then its time was up"
+    return text
+
+
+def effect_on_learning(record, finding):
+    """What this finding does to the run, in words that begin the verdict."""
+    if record.ended == "crashed" and not record.optimizer_steps:
+        return "crashes before it learns anything"
+    effect = catalogue()[finding.name].EFFECT
+    if effect == "misleads":
+        return "its figures mislead"
+    stops = finding.level == "error" and effect == "stops" and not has_learned(record)
+    return "does not learn" if stops else "learns less than it could"
+
+
+def has_learned(record):
+    """The loss seen is far below that of guessing, whatever will stop the run later."""
+    trend, guess = course.trend(record), course.guessing_loss(record)
+    return trend is not None and guess is not None and trend.last < 0.5 * guess
+
+
+def not_examined(record, findings, time_limit):
+    """Why the run could not be judged at all, in one clause; None where it could. time_limit: seconds it was given."""
+    explained = any(finding.level == "error" for finding in findings)
+    if record.optimizer_steps or (explained and (record.backwards or record.ended == "crashed")):
+        return None
+    if record.ended == "crashed" and record.crash.kind == "SystemExit":
+        return f"the script left by sys.exit({record.crash.message.strip()}) before its first training step"
+    if record.ended == "crashed":
+        return f"the script crashed before its first training step: {crash_with_place(record.crash)}"
+    if record.ended == "asked for input":
+        return "the script asks for input before its first training step; give it by arguments or a file instead"
+    if record.ended == "time limit":
+        return f"no optimizer step was seen within {time_limit:g} s (--TIME_LIMIT=... allows more)"
+    return "the script ended without one optimizer step: it does no training when it is run like this"
+
+
+def crash_with_place(crash):
+    """KeyError: 'text' (train.py:12)"""
+    return crash_line(crash) + (f" ({place(crash.site)})" if crash.site else "")
+
+
+# ---- the controls together
+
+
+def learnable(record):
+    """Can the labels be predicted from these texts at all? None where that was not measured."""
+    outcomes = [control.outcome for name in ("labels-from-tokens", "labels-from-features")
+                if (control := record.control(name)) is not None and control.outcome is not None]
+    return any(outcomes) if outcomes else None
+
+
+def side(record):
+    """On which side the fault is, from what passed and failed together."""
+    outcome = {control.name: control.outcome for control in record.controls}
+    predictable, model, own = learnable(record), outcome.get("model-overfits"), outcome.get("own-optimizer")
+    if predictable is False:
+        return "taken together: the labels cannot be predicted from the texts, so look at the data first"
+    if model is False:
+        return ("taken together: this model does not even learn one batch by heart with a plain optimizer, "
+                "so look at the model")
+    if model and own is False:
+        return ("taken together: the model learns one batch by heart with a plain optimizer but not with the script's "
+                "own, so look at the optimization")
+    if predictable and model and own:
+        return "taken together: data, model and optimizer each can learn"
+    return "taken together: too little was measured to say on which side a fault would be"

@@ -1,0 +1,145 @@
+"""When enough was seen, and what a run that is cut short must not write."""
+
+import os
+import tempfile
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from diagnosis.observe.files import Files, writes
+from diagnosis.observe.guard import Guard
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, FEWEST_STEPS, FORWARD_SECONDS, FORWARD_STEPS,
+                                      STEPPING_SECONDS, STEPS, is_close)
+from diagnosis.observe.stopping import Stopping
+from diagnosis.record.record import Record, Step
+
+
+class Ended(Exception):
+    """In these tests the run does not end by ending the process."""
+
+
+class Guarded:
+    """Files, without the hook that this process could never take off again."""
+    guarded = False
+
+    def guard_all(self):
+        self.guarded = True
+
+
+def end(ended):
+    raise Ended(ended)
+
+
+@pytest.fixture
+def stopping():
+    return Stopping(Record(), Guarded(), end)
+
+
+def after_steps(stopping, count, iteration=None, training=None):
+    stopping.start_clock()
+    for _ in range(count):
+        stopping.record.steps.append(Step(len(stopping.record.steps)))
+        stopping.after_step(iteration, training)
+
+
+def in_epoch(epochs=1):
+    training = SimpleNamespace(trained=epochs)
+    return SimpleNamespace(active=True, trained=True, seen_loader=training, fetched=0), training
+
+
+def test_without_a_loader_the_run_ends_at_the_pass_after_the_last_step(stopping):
+    after_steps(stopping, STEPS - 1)
+    stopping.check()
+    after_steps(stopping, 1)
+    assert stopping.files.guarded
+    with pytest.raises(Ended, match="enough seen"):
+        stopping.check()
+
+
+def test_within_an_epoch_it_is_fast_forwarded_and_two_steps_of_the_next_are_seen(stopping):
+    iteration, training = in_epoch()
+    after_steps(stopping, STEPS, iteration, training)
+    assert stopping.forward.step == STEPS and stopping.files.guarded
+    assert stopping.ends_early(iteration, training)
+    after_steps(stopping, 3, iteration, training)       # of the same epoch: accumulation may go on
+    stopping.check()
+    training.trained = 2
+    after_steps(stopping, FORWARD_STEPS, iteration, training)
+    with pytest.raises(Ended):
+        stopping.check()
+
+
+def test_a_fast_forward_that_takes_too_long_ends_the_run(stopping):
+    after_steps(stopping, STEPS, *in_epoch())
+    stopping.forward.began -= FORWARD_SECONDS + 1
+    with pytest.raises(Ended):
+        stopping.check()
+
+
+def test_slow_steps_end_sooner_but_never_before_the_fewest(stopping):
+    stopping.began = time.monotonic() - STEPPING_SECONDS - 1
+    after_steps(stopping, FEWEST_STEPS - 1)
+    assert not stopping.at_next_pass
+    after_steps(stopping, 1)
+    assert stopping.at_next_pass
+
+
+def test_backward_calls_without_a_step_end_the_run_later_where_the_source_has_a_step_call(stopping):
+    stopping.start_clock()
+    stopping.record.backwards = BACKWARDS
+    stopping.after_backward(lambda: True)
+    with pytest.raises(Ended):
+        stopping.after_backward(lambda: False)
+    stopping.record.backwards = BACKWARDS_STEPPED
+    with pytest.raises(Ended):
+        stopping.after_backward(lambda: True)
+
+
+def test_the_first_steps_and_every_eighth_are_measured_closely():
+    record, close = Record(), []
+    for index in range(20):
+        close.append(is_close(record))
+        record.steps.append(Step(index))
+    assert [index for index, measured in enumerate(close) if measured] == [0, 1, 2, 8, 16]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Files(Guard([]), Record(), tmp_path / "train.py", end)
+
+
+def test_an_earlier_runs_checkpoint_is_kept_once_enough_steps_were_seen(files, tmp_path):
+    old = tmp_path / "best.pt"
+    old.write_text("earlier")
+    os.utime(old, (files.started - 60, files.started - 60))
+    files.checkpoint_written(str(old))
+    files.record.steps += [Step(index) for index in range(FEWEST_STEPS)]
+    files.checkpoint_written(str(tmp_path / "new.pt"))
+    with pytest.raises(Ended):
+        files.checkpoint_written(str(old))
+
+
+def test_a_run_that_is_cut_short_writes_no_file_beside_the_script_and_reads_what_it_likes(files, tmp_path):
+    hook = files.audit(files.place_of_results())
+    hook("open", (str(tmp_path / "data.csv"), "r", os.O_RDONLY))
+    hook("open", (str(tmp_path / "__pycache__" / "train.pyc"), "w", 0))
+    hook("open", ("/dev/null", "w", os.O_WRONLY))
+    hook("os.listdir", (str(tmp_path),))
+    for event, arguments in (("open", (str(tmp_path / "best.pt"), "wb", 0)),
+                             ("open", (str(tmp_path / "best.pt").encode(), None, os.O_WRONLY)),
+                             ("os.rename", (os.path.join(tempfile.gettempdir(), "part"), str(tmp_path / "a"), -1, -1)),
+                             ("os.remove", (str(tmp_path / "best.pt"), -1)), ("os.mkdir", (str(tmp_path / "out"), 0))):
+        with pytest.raises(Ended):
+            hook(event, arguments)
+
+
+def test_the_observers_own_files_are_written_although_the_run_is_cut_short(files, tmp_path):
+    files.guard.quiet = True
+    files.audit(files.place_of_results())("open", (str(tmp_path / "record.json"), "w", 0))
+
+
+def test_which_opens_write():
+    assert [writes(mode, 0) for mode in ("r", "rb", "w", "r+", "a", "xb")] == [False, False, True, True, True, True]
+    assert [writes(None, flags) for flags in (os.O_RDONLY, os.O_RDWR, None)] == [False, True, False]
