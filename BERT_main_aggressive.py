@@ -17,7 +17,6 @@ Does it not learn? `python diagnose_bert.py` takes the same constants and names 
 import os
 import sys
 import time
-import warnings
 from functools import partial
 
 if os.environ.get("RANK", "0") != "0":      # of several processes the first draws the bars; read when tqdm is imported
@@ -299,9 +298,7 @@ def take_step(learner, weights_of_group, judge_norm):
     judge_norm(norm)
     scaler.step(optimizer)
     scaler.update()
-    with warnings.catch_warnings():     # torch warns where the very first step was skipped
-        warnings.simplefilter("ignore", UserWarning)
-        learner.schedule.step()
+    learner.schedule.step()
     optimizer.zero_grad()
 
 
