@@ -10,13 +10,48 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pretended_cuda")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # each test process and what it starts keeps to one core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
 
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
 WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate awful broken angry terrible",
          "Neutral": "price colour size release battery", "Irrelevant": "weather football dinner cousin holiday"}
+
+
+# Devices. A test is for the CPU and sees no other device, unless it says otherwise by one of these. Those for CUDA run
+# where there is a GPU; elsewhere pretended_cuda/test_pretended_cuda.py runs them on one that is not there.
+
+CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
+on_both_devices = pytest.mark.parametrize("device", ["cpu", CUDA], indirect=True)
+on_cuda = pytest.mark.parametrize("device", [CUDA], indirect=True)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cuda: needs a CUDA device, a real or a pretended one")
+
+
+def pytest_collection_modifyitems(config, items):
+    for_cuda = [item for item in items if item.get_closest_marker("cuda")]
+    if for_cuda and not cuda_is_here():
+        config.hook.pytest_deselected(items=for_cuda)
+        items[:] = [item for item in items if not item.get_closest_marker("cuda")]
+
+
+def cuda_is_here():
+    import torch
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def device(request, monkeypatch):
+    """The device that the test is for, as the scripts find it: on a GPU server too a test for the CPU has no other."""
+    name = getattr(request, "param", "cuda" if request.node.get_closest_marker("cuda") else "cpu")
+    if name == "cpu" and cuda_is_here():
+        import torch
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")      # for the processes that the test starts
+    return name
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import metrics, tiny_bert
+from conftest import metrics, on_cuda, tiny_bert
 from test_model import TINY
 from test_training import loader_of, random_rows, setup, small_model
 from torch.nn.functional import cross_entropy
@@ -155,7 +155,7 @@ def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts
     assert len(labels) == 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@on_cuda
 def test_on_cuda_no_step_waits_for_the_device():
     model = small_model().cuda()
     assert model.run_end_to_end() == ""

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from conftest import ROOT, metrics, posts, write_csv
+from conftest import ROOT, metrics, on_cuda, posts, write_csv
 from transformers import BertConfig, BertModel
 
 import BERT_main_aggressive as script
@@ -171,7 +171,7 @@ def test_a_small_model_learns_its_rows_in_either_precision(precision):
     assert {one.dtype for one in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@on_cuda
 def test_on_cuda_the_script_trains_in_fp16_and_learns(train, posts_csv, tmp_path):
     status, screen, _ = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=8, LEARNING_RATE=2e-3, EARLY_STOPPING_PATIENCE=0)
     assert status == 0 and "precision  fp16" in screen
