@@ -8,8 +8,10 @@ In such a process waits() says what made the host wait for the device, and memor
 
 import contextlib
 import ctypes
+import getpass
 import hashlib
 import importlib.abc
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -46,13 +48,9 @@ def build():
         raise CannotPretend(f"the pretended CUDA device is written for torch {WRITTEN_FOR}x, and this is {version}")
     if (torch_folder / "lib" / "libtorch_cuda.so").exists():
         raise CannotPretend("this torch has CUDA itself, and no other can be put in its place")
-    if not sys.platform.startswith("linux") or not shutil.which("g++"):
-        raise CannotPretend("the pretended CUDA device is built with g++ on Linux")
-    if not (torch_folder / "include" / "ATen").is_dir():
-        raise CannotPretend("the pretended CUDA device is built with torch's headers, which this torch lacks")
     source = HERE / "device.cpp"
     digest = hashlib.sha256(source.read_bytes() + str(torch_folder).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"pretended-cuda-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"pretended-cuda-{getpass.getuser()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{version}-{digest}.so"
     from filelock import FileLock
@@ -63,8 +61,11 @@ def build():
 
 
 def compile_library(source, torch_folder, path):
-    beside = path.with_suffix(".part")
-    include, libraries = torch_folder / "include", torch_folder / "lib"
+    include, libraries, beside = torch_folder / "include", torch_folder / "lib", path.with_suffix(".part")
+    if not sys.platform.startswith("linux") or not shutil.which("g++"):
+        raise CannotPretend("the pretended CUDA device is built with g++ on Linux")
+    if not (include / "ATen").is_dir():
+        raise CannotPretend("the pretended CUDA device is built with torch's headers, which this torch lacks")
     done = subprocess.run(
         ["g++", "-O0", "-std=c++20", "-fPIC", "-shared", source, "-o", beside, f"-I{include}",
          f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}", f"-L{libraries}", "-lc10", "-ltorch_cpu",
@@ -88,9 +89,9 @@ class LoaderOfTorch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
         if name != "torch":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("torch")
-        self.torchs_own, spec.loader = spec.loader, self
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is not None:
+            self.torchs_own, spec.loader = spec.loader, self
         return spec
 
     def create_module(self, spec):

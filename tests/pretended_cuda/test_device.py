@@ -265,8 +265,9 @@ def said_by(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_a_child_process_has_the_device_too():
-    assert said_by("import torch; print(torch.ones(2).cuda().device)") == "cuda:0\n"
+@pytest.mark.parametrize("before", ["", "import importlib.util; importlib.util.find_spec('torch'); "])
+def test_a_child_process_has_the_device_too(before):
+    assert said_by(f"{before}import torch; print(torch.ones(2).cuda().device)") == "cuda:0\n"
 
 
 def test_a_child_process_without_visible_devices_does_not(monkeypatch):
