@@ -84,6 +84,6 @@ def test_the_wrong_example_is_code_and_differs_from_the_right_one(name):
 
 
 def test_a_healthy_run_of_the_harness_learns(examined):
-    """Else "no error" would mean little."""
-    record, findings = examined("freeze-ineffective", "Right")
+    """Else no error in the right examples would mean little."""
+    record, findings = examined("majority-class", "Right")      # changes nothing of the usual script
     assert course.trend(record).last < 0.9 * course.guessing_loss(record) and findings == []

@@ -5,8 +5,16 @@ import importlib.util
 import sys
 
 
-class when_imported(importlib.abc.MetaPathFinder):
-    """Call look(module) once a module was imported, before anybody else sees it."""
+def when_imported(name, look):
+    """Call look(module) once a module was imported, before anybody else sees it; now, where it is there already."""
+    if name in sys.modules:
+        look(sys.modules[name])
+    else:
+        LateFinder(name, look)
+
+
+class LateFinder(importlib.abc.MetaPathFinder):
+    """Finds one module as it would be found without it, and looks at it after its import."""
 
     def __init__(self, name, look):
         self.name, self.look, self.finding = name, look, False
