@@ -45,11 +45,11 @@ from training.run.interruption import Interrupted, Interruption, command_to_resu
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
                                        make_optimizer, make_schedule, weigh_group)
 from training.run.process import process_set_up
-from training.run.results import epoch_figures, write_results
+from training.run.results import epoch_figures, write_page, write_results
 from training.run.state import Progress, resume, rows_sha256, save_state, table_sums
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, require
-from training.run.team import (ALONE, add_up, all_agree, exchange_gradients, gathered, join_team, leave_team, share_statistics,
-                               told_by_the_first)
+from training.run.team import (ALONE, add_up, all_agree, exchange_gradients, gathered, join_team, leave_team,
+                               share_statistics, told_by_the_first)
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
 from training.settings import SettingError, read_settings
@@ -345,6 +345,8 @@ def train_epochs(data, learner, place, progress):
         except Interrupted:
             make_folder(place)
             save_state(learner, place, progress)
+            if place.writes and progress.history:
+                write_page(data, place, progress)
         return interruption.signal if not progress.finished else None
 
 
@@ -375,12 +377,12 @@ def finish_epoch(data, learner, place, progress, seen, validated):
             learner.model.save_pretrained(place.folder / "best")
     if settings.ENSEMBLE:
         keep_for_ensemble(learner, place, progress, probabilities)
-    if place.writes:
-        write_results(data, place, progress)
     stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
     if stopped:
         screen.say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
     progress.finished = stopped or progress.epoch == settings.NUM_EPOCHS
+    if place.writes:
+        write_results(data, place, progress)
     progress.skipped_in_a_row = progress.tally.skipped_in_a_row
     progress.epoch, progress.tally = progress.epoch + 1, None
     save_state(learner, place, progress)

@@ -52,7 +52,7 @@ def explained_fault(arguments, following):
     """NAME of --explain NAME or --explain=NAME; None where nothing is to be explained."""
     if "--explain" in arguments:
         return following or ""
-    return next((one.partition("=")[2] for one in arguments if one.startswith("--explain=")), None)
+    return next((argument.partition("=")[2] for argument in arguments if argument.startswith("--explain=")), None)
 
 
 def explain(name):

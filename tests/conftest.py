@@ -1,10 +1,14 @@
 """What the tests share: a real but tiny BERT on disk, and small tables of texts that it can learn."""
 
 import csv
+import gc
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,9 +18,39 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pretended_cuda")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # each test process and what it starts keeps to one core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
 
+STARTED = Path(__file__).with_name("started.py")
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
 WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate awful broken angry terrible",
          "Neutral": "price colour size release battery", "Irrelevant": "weather football dinner cousin holiday"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Give each process of -n neighbouring tests, which share what a file makes; idle ones take from others."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "worksteal"
+
+
+def pytest_configure(config):
+    """Start the server of started.py for all test processes; it imports nothing before it is first called."""
+    config.addinivalue_line("markers", "cuda: needs a CUDA device, a real or a pretended one")
+    if hasattr(config, "workerinput") or not sys.platform.startswith("linux"):
+        return
+    folder = Path(tempfile.mkdtemp(prefix="python-"))
+    command, calls = folder / "python", folder / "calls"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S {STARTED} {calls} "$@"\n')
+    command.chmod(0o755)
+    code = f"exec(compile(open({str(STARTED)!r}).read(), '<started>', 'exec'))"     # no file of a script's on the stack
+    server = subprocess.Popen([sys.executable, "-c", code, "serve", calls, command], stdin=subprocess.PIPE,
+                              start_new_session=True)
+    os.environ["STARTED_PYTHON"] = str(command)
+    config.add_cleanup(lambda: (server.communicate(), shutil.rmtree(folder)))
+
+
+@pytest.fixture(scope="session")
+def python():
+    """The path of a Python that begins with the libraries imported, as started.py tells; elsewhere, of Python."""
+    return os.environ.get("STARTED_PYTHON", sys.executable)
 
 
 # Devices. A test is for the CPU and sees no other device, unless it says otherwise by one of these. Those for CUDA run
@@ -25,10 +59,6 @@ WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate a
 CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
 on_both_devices = pytest.mark.parametrize("device", ["cpu", CUDA], indirect=True)
 on_cuda = pytest.mark.parametrize("device", [CUDA], indirect=True)
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "cuda: needs a CUDA device, a real or a pretended one")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -111,15 +141,21 @@ def posts_csv(tmp_path):
     return write_csv(tmp_path / "posts.csv", posts(200))
 
 
-@pytest.fixture
-def train(tiny_encoder, tmp_path, capsys):
-    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
+@pytest.fixture(scope="session")
+def training_script():
+    """BERT_main_aggressive; what it imports is set aside for good, since a run collects garbage after each epoch."""
     import BERT_main_aggressive
+    gc.freeze()
+    return BERT_main_aggressive
 
+
+@pytest.fixture
+def train(training_script, tiny_encoder, tmp_path, capsys):
+    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
     def run(**constants):
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
                      **constants}
-        status = BERT_main_aggressive.main([f"--{name}={value}" for name, value in constants.items()])
+        status = training_script.main([f"--{name}={value}" for name, value in constants.items()])
         return status, *capsys.readouterr()
 
     return run

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, posts, tiny_bert, write_csv
 
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-FOLDERS = ("data", "diagnosis", "tests")
+FOLDERS = ("data", "diagnosis", "tests", "training")
 
 # What stands in a README for something of the user's own
 STAND_INS = {"path/to/train.py": "tests/faults/awkward/exits_midway.py", "twitter_training.csv.gz": "posts.csv",
@@ -43,40 +43,42 @@ def project(tmp_path_factory):
         shutil.copy(path, folder)
     tiny_bert(folder / "models" / "bert-base-uncased")
     write_csv(folder / "posts.csv", posts(120))
-    done = run("python BERT_main_aggressive.py", folder)
+    done = run("python BERT_main_aggressive.py", folder, sys.executable)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def run(command, folder):
+def run(command, folder, python):
+    """The finished command line, whose `python` is the given one."""
     for placeholder, real in STAND_INS.items():
         command = command.replace(placeholder, real)
     if "diagnose_bert.py" not in command and "BERT_main" in command and "MAX_LENGTH" not in command:
         command += " --MAX_LENGTH=32"       # all that the tiny BERT takes
-    environment = os.environ | {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": os.pathsep.join([os.path.dirname(python), os.path.dirname(sys.executable), os.environ["PATH"]])}
     return subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=400, env=environment)
 
 
 @pytest.mark.parametrize("command", all_commands())
-def test_every_command_runs(project, command):
+def test_every_command_runs(python, project, command):
     if any(one in command for one in SLOW):
         script = next((word for word in shlex.split(command) if word.endswith(".py") or word.endswith(".txt")), None)
         assert script is None or (ROOT / script).exists(), command
         return
     if "diagnose_bert.py" in command and len(command.split()) == 2:
         command += " --MAX_LENGTH=32"
-    done = run(command, project)
+    done = run(command, project, python)
     assert done.returncode in ((0, 1) if "diagnose_bert.py" in command else (0,)), (command, done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
-def test_the_python_code_runs(project, readme):
+def test_the_python_code_runs(python, project, readme):
     blocks = re.findall(r"((?:^    (?:from|import) .*\n)(?:^    .*\n)+)", readme.read_text("utf-8"), re.MULTILINE)
     assert blocks
     for block in blocks:
         code = re.sub(r"^    ", "", block, flags=re.MULTILINE)
-        done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=200)
+        done = subprocess.run([python, "-c", code], cwd=project, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, (code, done.stderr)
 
 

@@ -1,4 +1,8 @@
-"""What the observer promises, on small real scripts that are run by child.py in processes of their own."""
+"""What the observer promises, on small real scripts that are run by child.py in processes of their own.
+
+These are forks of a process that has imported the libraries (tests/started.py), but for the tests about what the
+observer sees when a script imports transformers: fresh=True.
+"""
 
 import subprocess
 import sys
@@ -61,15 +65,15 @@ for epoch in range(3):
 
 
 @pytest.fixture
-def observe(tmp_path):
+def observe(python, tmp_path):
     """Run a script (the parts one after the other) under observation; its record."""
-    def run(*parts, arguments=(), controls=False):
+    def run(*parts, arguments=(), controls=False, fresh=False):
         script = tmp_path / "train.py"
         script.write_text("".join(textwrap.dedent(part) for part in parts))
         told = "" if controls else "child.CONTROL_SECONDS = 0; "
         start = ("import sys; sys.path.insert(0, sys.argv.pop(1)); from diagnosis import child; "
                  f"{told}child.main(sys.argv[1], sys.argv[2], sys.argv[3:])")
-        command = [sys.executable, "-c", start, str(CHILD.parents[1]), "record.json", "train.py"]
+        command = [sys.executable if fresh else python, "-c", start, str(CHILD.parents[1]), "record.json", "train.py"]
         done = subprocess.run([*command, *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=240)
         record = from_json((tmp_path / "record.json").read_text())
@@ -378,7 +382,7 @@ def test_the_tokenizer_is_seen_where_the_collate_function_calls_it(observe, tmp_
         for batch, y in DataLoader(rows, batch_size=4, shuffle=True, collate_fn=collate):
             loss = nn.CrossEntropyLoss()(model(**batch).logits, y)
             optimizer.zero_grad(); loss.backward(); optimizer.step()
-        """)
+        """, fresh=True)
     tokenizer = record.tokenizer
     assert (tokenizer.unknown_id, tokenizer.pad_id, tokenizer.max_length, tokenizer.truncation) == (1, 0, 6, True)
     assert max(tokenizer.full_lengths) > 6 and max(tokenizer.kept_lengths) == 6
@@ -415,7 +419,7 @@ def test_where_an_encoders_weights_come_from_is_recorded(observe):
     loaded = observe(SETUP, TRANSFORMERS, """
         BertModel(config).save_pretrained("pretrained")
         model = BertForSequenceClassification.from_pretrained("pretrained", num_labels=3)
-        """, train_it).encoder
+        """, train_it, fresh=True).encoder
     assert (loaded.loaded_from, loaded.missing_weights, loaded.encoder_tensors) == ("pretrained", 0, 39)
     missed = observe(SETUP, TRANSFORMERS, """
         model = BertForSequenceClassification(config)

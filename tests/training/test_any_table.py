@@ -3,7 +3,7 @@
 Hypothesis writes the files. The suite makes the same 400 each time; so many new ones, a fiftieth as many training runs
 and a line of a billion characters are one command:
 
-    ANY_TABLE_FILES=3000 python -m pytest tests/test_any_table.py
+    ANY_TABLE_FILES=3000 python -m pytest tests/training/test_any_table.py
 """
 
 import csv
@@ -14,7 +14,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -325,11 +324,11 @@ print(highest() - before)
 """
 
 
-def read_in_a_child(path):
+def read_in_a_child(python, path):
     """(account or refusal, MB that reading took at its height)"""
     if not os.path.exists("/proc/self/status"):
         pytest.skip("memory is measured on Linux only")
-    child = subprocess.run([sys.executable, "-c", READ_AND_SAY_GROWTH, str(path)], cwd=ROOT, check=True,
+    child = subprocess.run([python, "-c", READ_AND_SAY_GROWTH, str(path)], cwd=ROOT, check=True,
                            capture_output=True, text=True, timeout=60)
     said, growth = child.stdout.splitlines()
     assert child.stderr == ""
@@ -344,14 +343,14 @@ ENDLESS = {      # beginning, what follows it again and again
 
 
 @pytest.mark.parametrize("name, packed", [*((name, False) for name in ENDLESS), ("one line", True)])
-def test_a_row_without_end_is_refused_at_once_and_in_bounded_memory(tmp_path, name, packed):
+def test_a_row_without_end_is_refused_at_once_and_in_bounded_memory(python, tmp_path, name, packed):
     beginning, again = ENDLESS[name]
     path = tmp_path / ("table" + (".csv" if beginning.startswith("text") else ".jsonl") + (".gz" if packed else ""))
     with (gzip.open(path, "wt", 1, encoding="utf-8") if packed else open(path, "w", encoding="utf-8")) as file:
         file.write(beginning)
         for _ in range((LINE if name == "one line" else LINE // 8) // 1_000_000):
             file.write(again * (1_000_000 // len(again)))
-    said, growth = read_in_a_child(path)
+    said, growth = read_in_a_child(python, path)
     line = beginning.count("\n") + 1
     assert said.startswith(f"{path}, line {line}: a row of more than 8,000,000 characters begins here")
     assert growth < 150
@@ -362,9 +361,9 @@ def test_a_row_without_end_is_refused_at_once_and_in_bounded_memory(tmp_path, na
     (".csv", "text,label\n", "日,", "\n", "line 2: 3999501 columns instead of 2"),
     (".csv", "", "日,", "\n", "has no column 'text'; it has 日, 日"),
     (".jsonl", '{"text": "good", "label": 1, "id": [', "[],", "[]]}\n", "1 of 1 rows")])
-def test_the_longest_row_that_is_read_takes_bounded_memory(tmp_path, ending, beginning, again, end, said):
+def test_the_longest_row_that_is_read_takes_bounded_memory(python, tmp_path, ending, beginning, again, end, said):
     content = beginning + again * (7_999_000 // len(again)) + end
-    answer, growth = read_in_a_child(written(tmp_path, ending, content.encode()))
+    answer, growth = read_in_a_child(python, written(tmp_path, ending, content.encode()))
     assert said in answer and growth < 500
 
 

@@ -1,7 +1,6 @@
 """Constants at the top of a script are read from its source and overridden by their own names."""
 
 import subprocess
-import sys
 
 import pytest
 from conftest import ROOT
@@ -132,8 +131,8 @@ def test_help_lists_every_constant_once_aligned_by_group(script, constants):
 
 @pytest.mark.parametrize("command", [["diagnose_bert.py", "--list"], ["diagnose_bert.py", "--help"],
                                      ["BERT_main_aggressive.py", "--help"]], ids=" ".join)
-def test_a_reader_that_leaves_early_gets_no_traceback(command):
-    process = subprocess.Popen([sys.executable, ROOT / command[0], *command[1:]], stdout=subprocess.PIPE,
+def test_a_reader_that_leaves_early_gets_no_traceback(python, command):
+    process = subprocess.Popen([python, ROOT / command[0], *command[1:]], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     errors = process.stderr.read()

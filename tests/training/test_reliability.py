@@ -226,8 +226,8 @@ def test_nothing_in_the_project_unpickles_or_trusts_remote_code():
             assert "weights_only=True" in call, (path, call)
 
 
-def test_some_killed_runs_end_with_the_reference_weights():
-    command = [sys.executable, ROOT / "tests" / "reliability" / "kills.py", "--kills=3"]
+def test_some_killed_runs_end_with_the_reference_weights(python):
+    command = [python, ROOT / "tests" / "reliability" / "kills.py", "--kills=3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 of 3 resumed runs end with the reference weights, bit for bit" in done.stdout
@@ -235,7 +235,7 @@ def test_some_killed_runs_end_with_the_reference_weights():
 
 # Leaving
 
-def test_a_second_ctrl_c_leaves_at_once_and_earlier_states_stay(tiny_encoder, reference, tmp_path):
+def test_a_second_ctrl_c_leaves_at_once_and_earlier_states_stay(python, tiny_encoder, reference, tmp_path):
     table, run = reference
     constants = {"TRAIN_PATH": table, "MODEL_NAME": tiny_encoder, "MAX_LENGTH": 32, "OUTPUT_DIR": tmp_path / "run", **SMALL}
     code = ("import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv.pop(1))\n"
@@ -246,7 +246,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_earlier_states_stay(tiny_encoder, re
             "    return take_step(*arguments)\n"
             "script.take_step = slow\n"
             "sys.exit(script.main(sys.argv[2:]))")
-    process = subprocess.Popen([sys.executable, "-c", code, ROOT, tmp_path / "run",
+    process = subprocess.Popen([python, "-c", code, ROOT, tmp_path / "run",
                                 *(f"--{name}={value}" for name, value in constants.items())],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: len(list((tmp_path / "run" / "state").glob("*.sha256"))) == 2)
@@ -417,7 +417,7 @@ def test_out_of_memory_says_what_was_asked_and_which_constants_need_less(batch, 
     assert "Tried to allocate 2.00 GiB" in told and "1.2 GiB is free" in told and "\n" not in told
 
 
-def test_a_run_that_needs_more_memory_than_there_is_says_so_in_one_line(tiny_encoder, tmp_path):
+def test_a_run_that_needs_more_memory_than_there_is_says_so_in_one_line(python, tiny_encoder, tmp_path):
     table = write_csv(tmp_path / "posts.csv", posts(4000))
     code = ("import resource, sys; sys.path.insert(0, sys.argv.pop(1)); import BERT_main_aggressive as script\n"
             "train_epochs = script.train_epochs\n"
@@ -427,7 +427,7 @@ def test_a_run_that_needs_more_memory_than_there_is_says_so_in_one_line(tiny_enc
             "    return train_epochs(*parts)\n"
             "script.train_epochs = limited\n"
             "sys.exit(script.main(sys.argv[1:]))")
-    done = subprocess.run([sys.executable, "-c", code, ROOT, f"--TRAIN_PATH={table}", f"--MODEL_NAME={tiny_encoder}",
+    done = subprocess.run([python, "-c", code, ROOT, f"--TRAIN_PATH={table}", f"--MODEL_NAME={tiny_encoder}",
                            "--MAX_LENGTH=32", "--BATCH_SIZE=3600", f"--OUTPUT_DIR={tmp_path / 'run'}"],
                           capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
@@ -435,7 +435,7 @@ def test_a_run_that_needs_more_memory_than_there_is_says_so_in_one_line(tiny_enc
     assert last.startswith("error: out of memory: ") and "BATCH_SIZE=1800 with GRADIENT_ACCUMULATION_STEPS=2" in last
 
 
-def test_memory_stays_flat_over_hundreds_of_steps():
-    command = [sys.executable, ROOT / "tests" / "reliability" / "memory.py", "--steps=600"]
+def test_memory_stays_flat_over_hundreds_of_steps(python):
+    command = [python, ROOT / "tests" / "reliability" / "memory.py", "--steps=600"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and re.search(r"resident memory: .* after 600: [+-]0\.\d\d%", done.stdout), done.stderr

@@ -195,7 +195,7 @@ print(status, peak, file=sys.stderr)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
-def test_memory_does_not_grow_with_the_table(folder, tmp_path, ending):
+def test_memory_does_not_grow_with_the_table(python, folder, tmp_path, ending):
     peaks = []
     for count in (4_500, 13_000):
         rows = [(f"love {number}", "n" * 6000) for number in range(count)]      # 78 MB in the longer one
@@ -204,7 +204,7 @@ def test_memory_does_not_grow_with_the_table(folder, tmp_path, ending):
             table = tmp_path / "t.jsonl"
             table.write_text("".join(json.dumps({"text": text, "note": note}) + "\n" for text, note in rows), "utf-8")
         with open(tmp_path / "scored", "wb") as scored:
-            done = subprocess.run([sys.executable, "-c", MEASURED, ROOT, folder, table], stdout=scored,
+            done = subprocess.run([python, "-c", MEASURED, ROOT, folder, table], stdout=scored,
                                   stderr=subprocess.PIPE, text=True, timeout=200)
         status, peak = done.stderr.splitlines()[-1].split()
         with open(tmp_path / "scored", "rb") as scored:
@@ -252,9 +252,9 @@ def test_help_shows_how_to_call_it(capsys):
     assert ended.value.code == 0 and "runs/mine/best posts.csv > scored.csv" in capsys.readouterr().out
 
 
-def begin(folder, *options):
+def begin(python, folder, *options):
     """A process that scores what is written to its standard input, when its first chunk has come out."""
-    process = subprocess.Popen([sys.executable, SCRIPT, folder, "-", *options], stdin=subprocess.PIPE,
+    process = subprocess.Popen([python, SCRIPT, folder, "-", *options], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdin.write(b"text\n" + b"love\n" * 5000)
     process.stdin.flush()
@@ -263,24 +263,24 @@ def begin(folder, *options):
     return process
 
 
-def test_a_reader_that_has_had_enough_ends_it_without_a_word(folder):
-    process = begin(folder)
+def test_a_reader_that_has_had_enough_ends_it_without_a_word(python, folder):
+    process = begin(python, folder)
     process.stdout.close()
     _, errors = process.communicate(b"love\n" * 5000, timeout=60)
     assert (process.returncode, errors) == (141, b"")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
-def test_a_full_disk_is_told_in_one_line(folder, tmp_path):
+def test_a_full_disk_is_told_in_one_line(python, folder, tmp_path):
     table = write_csv(tmp_path / "t.csv", [("love",)], ["text"])
     with open("/dev/full", "wb") as full:
-        done = subprocess.run([sys.executable, SCRIPT, folder, table], stdout=full, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run([python, SCRIPT, folder, table], stdout=full, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) \
         == (2, b"error: standard output cannot be written: No space left on device\n")
 
 
-def test_ctrl_c_ends_it_with_one_line(folder):
-    process = begin(folder)
+def test_ctrl_c_ends_it_with_one_line(python, folder):
+    process = begin(python, folder)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, b"interrupted: the table written is not whole\n")

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -50,7 +49,7 @@ sys.exit(script.main(sys.argv[1:]))
 
 
 @pytest.fixture
-def together(tmp_path):
+def together(python, tmp_path):
     """Run the training script in so many processes: together(name, processes, **constants) -> (status, screen, steps).
 
     steps: for each process the rows of each optimizer step, and a digest of the weights after it.
@@ -67,7 +66,7 @@ def together(tmp_path):
             free.bind(("localhost", 0))
             port = str(free.getsockname()[1])
         started = [subprocess.Popen(
-            [sys.executable, tmp_path / "recorded.py", *(f"--{key}={value}" for key, value in constants.items())],
+            [python, tmp_path / "recorded.py", *(f"--{key}={value}" for key, value in constants.items())],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=os.environ | {"BUNDLE": str(ROOT), "LOG": str(tmp_path / f"{name}.log"), "LEAVE": str(leave)}
             | ({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "localhost",

@@ -323,6 +323,7 @@ def test_a_run_writes_its_figures_its_settings_and_the_encoders_name(train, post
     status, screen, _ = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=2, SEED=7)
     folder = tmp_path / "run"
     assert status == 0
+    assert (folder / "report.html").read_text("utf-8").count("data:image/svg+xml") == 3
     epochs = metrics(folder)
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     assert {"train_loss", "train_acc", "val_loss", "val_acc", "val_macro_f1", "lr", "seconds", "samples_per_second",
@@ -440,11 +441,11 @@ def test_bad_input_gets_one_clear_line_and_status_2(train, tmp_path, case):
     assert errors.startswith("error: ") and errors.count("\n") == 1 and message in errors
 
 
-def test_as_a_process_the_script_refuses_without_traceback_and_helps_without_training(tmp_path):
-    command = [sys.executable, ROOT / "BERT_main_aggressive.py"]
-    refused = subprocess.run([*command, "--TRAIN_PATH=gone.csv"], capture_output=True, text=True, cwd=tmp_path)
+def test_as_a_process_the_script_refuses_without_traceback_and_helps_without_training(python, tmp_path):
+    script_path = ROOT / "BERT_main_aggressive.py"
+    refused = subprocess.run([python, script_path, "--TRAIN_PATH=gone.csv"], capture_output=True, text=True, cwd=tmp_path)
     assert (refused.returncode, refused.stderr) == (2, "error: gone.csv: no such file\n")
-    helped = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    helped = subprocess.run([sys.executable, script_path, "--help"], capture_output=True, text=True, cwd=tmp_path)
     assert helped.returncode == 0 and not list(tmp_path.iterdir())
     for name in ("BATCH_SIZE", "LEARNING_RATE", "FREEZE_STRATEGY", "EARLY_STOPPING_PATIENCE", "COLUMN_NAMES"):
         assert re.search(rf"^  {name} +\S+ +\w", helped.stdout, re.MULTILINE)

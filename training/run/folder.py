@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ class Place:
     settings: SimpleNamespace
     sha256: dict                # of the tables' files and of the tokenized rows
     facts: dict                 # for config.json
+    page_drawn: float = field(default_factory=time.monotonic)   # when report.html was written last, or the run began
 
 
 def choose_run_folder(wanted, resume):

@@ -1,6 +1,7 @@
 """What each epoch leaves for people and programs: metrics.jsonl, the scores by class, report.html."""
 
 import json
+import time
 
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
@@ -30,12 +31,23 @@ def classes_told(names, labels, predictions):
     return report, "\n".join(lines) + "\n"
 
 
+PAGE_SECONDS = 20       # between two drawings of report.html while a run goes on: one takes as long as a tiny epoch
+
+
 def write_results(data, place, progress):
-    """metrics.jsonl, and of the best epoch report.html, the classification report and the confusion matrix."""
+    """metrics.jsonl, and of the best epoch the classification report, the confusion matrix and, where it is time for
+    it, report.html."""
     history, best, folder = progress.history, progress.best, place.folder
     write_whole(folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
     report, matrix = classes_told(data.names, data.labels, best["probabilities"].argmax(axis=1))
     note = f"epoch {best['epoch']}, {best['encoder']}" + (f"; {data.warning}" if data.warning else "") + "\n\n"
     write_whole(folder / "classification_report.txt", note + report)
     write_whole(folder / "confusion_matrix.txt", note + matrix)
-    write_run_report(folder, data, history, best, vars(place.settings), place.facts | {"versions": versions()})
+    if progress.finished or time.monotonic() - place.page_drawn > PAGE_SECONDS:
+        write_page(data, place, progress)
+
+
+def write_page(data, place, progress):
+    place.page_drawn = time.monotonic()
+    write_run_report(place.folder, data, progress.history, progress.best, vars(place.settings),
+                     place.facts | {"versions": versions()})
