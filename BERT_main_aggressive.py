@@ -43,18 +43,18 @@ from training.run.ensemble import keep_for_ensemble, say_ensemble
 from training.run.folder import Place, choose_run_folder, make_folder
 from training.run.interruption import Interrupted, Interruption, command_to_resume
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
-                                       make_optimizer, make_schedule, weigh_group)
+                                       make_optimizer, make_schedule, warm_up_steps, weigh_group)
 from training.run.process import process_set_up
 from training.run.results import epoch_figures, write_page, write_results
 from training.run.state import Progress, resume, rows_sha256, save_state, table_sums
-from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, require
-from training.run.team import (ALONE, add_up, all_agree, exchange_gradients, gathered, join_team, leave_team,
+from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
+from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
                                share_statistics, told_by_the_first)
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
 from training.settings import SettingError, read_settings
 from training.texts.augment import read_synonyms
-from training.texts.batches import Tokens, encode
+from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.reading import TableError
 from training.texts.splitting import overlap
 from training.texts.tables import Table, class_names, class_numbers
@@ -71,7 +71,7 @@ VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PA
 MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
 
 # model
-MODEL_NAME = "bert-base-uncased"    # folder or hub name; this default alone falls back to the embedded encoder
+MODEL_NAME = "bert-base-uncased"    # folder or hub name; bert-base-uncased alone falls back to the embedded encoder
 FREEZE_STRATEGY = "none"            # none, embed (embeddings), half (and half the layers), full (and three quarters)
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
@@ -122,7 +122,11 @@ SAVE_EVERY = 500                    # optimizer steps between saved states, of w
 RESUME = False                      # go on from the newest saved state in OUTPUT_DIR; from the start where it has none
 
 
+LOOKED_AT_TEXTS = 1000      # in which the doctor's look counts how much MAX_LENGTH cuts away
+
+
 def settings_from(arguments):
+    """The constants above, as the arguments change them, held to their bounds."""
     return read_settings(__file__, arguments, {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "HEAD": HEADS})
 
 
@@ -143,9 +147,9 @@ def prepare(settings, team=ALONE):
     sets = [encode(table.texts, labels, model.tokenizer, settings.MAX_LENGTH) for table, labels in
             ((data.training, data.training_labels), (data.validation, data.labels))]
     data.loaders = make_loaders(settings, *sets, model, team)
-    kept = keep_bottom(settings, model, sets, precision.dtype is not None, folder, team.size == 1)
-    if kept:
-        screen.say("cache", kept)
+    told = keep_bottom(settings, model, sets, precision.dtype is not None, folder, team.size == 1)
+    if told:
+        screen.say("cache", told)
     learner, steps = prepare_learner(settings, data, model, precision, team)
     if not settings.AUGMENT:
         data.training = Table(data.training.path, lines=data.training.lines)    # nothing reads the texts again
@@ -180,7 +184,8 @@ def prepare_model(settings, names, precision, team):
     model = BertSentimentClassifier(
         source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, label_names=names,
         max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
-    screen.say_model(model, precision, model.run_end_to_end())
+    why_padded = model.run_end_to_end()
+    screen.say_model(model, precision, why_padded)
     if precision.device.type == "cpu":
         draw_dropout_quickly(model)
     if team.size > 1:
@@ -198,12 +203,11 @@ def prepare_learner(settings, data, model, precision, team):
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)
     schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
-    screen.say_plan(settings, schedule, steps_per_epoch, steps, loader.batch_sampler.merged)
-    sample = model.tokenizer(data.training.texts[:1000], truncation=False, verbose=False,
-                             return_attention_mask=False)["input_ids"]
+    screen.say_plan(optimizer, schedule, warm_up_steps(steps, settings.WARMUP_RATIO), steps_per_epoch, steps)
+    screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
     run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
-                     settings.MAX_LENGTH, list(map(len, sample)))
+                     settings.MAX_LENGTH, uncut_lengths(data.training.texts[:LOOKED_AT_TEXTS], model.tokenizer))
     screen.say_look(look(model, optimizer, schedule, run, __file__))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
@@ -217,7 +221,7 @@ def prepare_learner(settings, data, model, precision, team):
 def facts_of(data, learner, steps):
     """What config.json tells of a run beside its constants."""
     return {"encoder": learner.model.encoder_name, "device": str(learner.precision.device),
-            "precision": learner.precision.reason.split()[0], "label_names": data.names,
+            "precision": learner.precision.name, "label_names": data.names,
             "training_rows": len(data.training), "validation_rows": len(data.validation),
             "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
             "trainable_parameters": learner.model.trainable_parameters(),
@@ -227,11 +231,11 @@ def facts_of(data, learner, steps):
 
 # One epoch
 
-def train_epoch(learner, loader, tally=None, title="train", after_step=None):
+def train_epoch(learner, loader, tally=None, title="train", on_step=None):
     """One pass over the loader, or over what a resumed tally has left of it.
 
     Args:
-        after_step: called after each optimizer step, when everything is such that a state can be saved.
+        on_step: called with the Watch after each optimizer step, when everything is such that a state can be saved.
 
     Returns:
         loss (plain cross-entropy, whatever the class weights and the smoothing) and accuracy of the training rows as
@@ -258,7 +262,7 @@ def train_epoch(learner, loader, tally=None, title="train", after_step=None):
             labels = batch["labels"].to(device, non_blocking=True)
             loss = batch_loss(logits, labels, learner, weights_of_group)
             watch.note(loss.detach().isfinite(), partial(
-                require, what=f"the loss is not finite at step {step:,} of the epoch", rows=rows_of_batch))
+                raise_unless_finite, what=f"the loss is not finite at step {step:,} of the epoch", rows=rows_of_batch))
             scaler.scale(loss).backward()
         tally.add(logits, labels, batch["lengths"],
                   len(batch["layout"].places) if "layout" in batch else batch["input_ids"].numel())
@@ -269,8 +273,8 @@ def train_epoch(learner, loader, tally=None, title="train", after_step=None):
             norm.isfinite(), partial(judge_gradient, scaler=scaler, tally=tally, step=step, rows=rows_of_step)))
         rows_of_step, weights_of_group = [], []
         tally.seconds += time.perf_counter() - mark
-        if after_step is not None:
-            after_step(watch)
+        if on_step is not None:
+            on_step(watch)
         mark = time.perf_counter()
     watch.look()
     if bottom is not None:
@@ -353,7 +357,7 @@ def train_epochs(data, learner, place, progress):
 def after_step(learner, place, progress, interruption, watch):
     """Save where it is time for it; leave where the user wants to."""
     progress.step += 1
-    interruption.signal = all_agree(learner.team, interruption.signal or 0) or None
+    interruption.signal = highest_of(learner.team, interruption.signal or 0) or None
     if interruption.signal:
         watch.look()        # what they tell is part of the state
     interruption.check()
@@ -413,7 +417,7 @@ def train(settings, arguments, command="", team=ALONE):
         if interrupted:
             if place.writes:
                 print(f"interrupted after {progress.step:,} optimizer steps; this goes on from there:\n"
-                      f"{command or command_to_resume(place.folder, arguments)}", file=sys.stderr)
+                      f"{command or command_to_resume(place.folder, arguments, team.size)}", file=sys.stderr)
             return 128 + interrupted
         screen.say_scores(data, place, progress)
         if settings.ENSEMBLE:
@@ -441,8 +445,8 @@ def main(arguments):
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:       # later ones are noted by Interruption
-        print("interrupted before the first step", file=sys.stderr)
+    except KeyboardInterrupt:       # within the epochs Interruption notes them
+        print("interrupted outside the epochs: nothing that was under way is lost", file=sys.stderr)
         return 130
     finally:
         leave_team(team)

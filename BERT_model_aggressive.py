@@ -50,6 +50,7 @@ from training.texts.reading import TableError
 FREEZE_STRATEGIES = {"none": None, "embed": 0.0, "half": 0.5, "full": 0.75}
 
 HEADS = ("batchnorm", "linear")
+HIDDEN = (512, 256)     # widths of the batchnorm head's hidden layers, as the guide has them
 
 # The files of a saved classifier; the tokenizer's own lie beside them.
 WEIGHTS_FILE = "model.safetensors"
@@ -263,9 +264,9 @@ class BertSentimentClassifier(nn.Module):
 def batchnorm_head(width, num_classes, dropout):
     """width -> 512 -> 256 -> classes, each hidden layer Linear, BatchNorm, ReLU, Dropout."""
     layers = []
-    for before, after in ((width, 512), (512, 256)):
+    for before, after in zip((width, *HIDDEN), HIDDEN):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(256, num_classes))
+    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], num_classes))
 
 
 def _require(value, what, known):

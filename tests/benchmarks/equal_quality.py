@@ -87,7 +87,7 @@ def one_run(way, settings):
     return {"way": way, "seed": settings.SEED, "accuracy": accuracy_score(validation[1], predictions),
             "macro_f1": f1_score(validation[1], predictions, average="macro", zero_division=0), "losses": losses,
             "steps": steps, "training_rows": kept, "validation_rows": len(predictions), "encoder": model.encoder_name,
-            "device": f"{device_name(precision)} {precision.reason.split()[0]}", "versions": versions()}
+            "device": f"{device_name(precision)} {precision.name}", "versions": versions()}
 
 
 def predict(settings, model, training, validation, precision):

@@ -479,7 +479,7 @@ def conditions(settings, model, encoded, precision, rounds, rate, tokenizing):
             f"{settings.MAX_LENGTH}, batches of {settings.BATCH_SIZE}; strategy {settings.FREEZE_STRATEGY}; median of "
             f"{rounds} rounds (lowest to highest), {clock_name(precision.device)}; tokenizing up front, not counted, "
             f"{tokenizing:.2f} s; matrix products at best {rate / 1e9:,.1f} GFLOPS; {device_name(precision)} "
-            f"{precision.reason.split()[0]}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+            f"{precision.name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
             f"{versions}; {datetime.date.today()}")
 
 

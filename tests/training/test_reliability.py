@@ -343,7 +343,8 @@ def test_a_scaler_that_skips_more_than_twenty_steps_in_a_row_stops_the_run():
 
 
 def test_skipped_steps_in_a_row_are_counted_across_epochs(train, posts_csv, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "choose_precision", lambda enable_fp16: HopelessScale(torch.device("cpu"), torch.float16, "fp16"))
+    monkeypatch.setattr(script, "choose_precision", lambda enable_fp16: HopelessScale(
+        torch.device("cpu"), torch.float16, "fp16"))
     status, screen, errors = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=12, EARLY_STOPPING_PATIENCE=0)
     assert status == 1 and errors.count("\n") == 1, errors
     assert "epoch 4: the scaler has skipped 21 steps in a row, up to step 3 of the epoch" in errors     # 6 an epoch

@@ -169,7 +169,7 @@ def test_on_cuda_no_step_waits_for_the_device():
 
     try:
         learner = Learner(model, optimizer, schedule, precision, precision.scaler())
-        script.train_epoch(learner, loader, after_step=after_step)
+        script.train_epoch(learner, loader, on_step=after_step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert len(steps) == 20

@@ -181,7 +181,8 @@ def test_on_cuda_the_script_trains_in_fp16_and_learns(train, posts_csv, tmp_path
 def test_without_cuda_the_script_says_that_fp16_has_no_effect(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     precision = choose_precision(enable_fp16=True)
-    assert precision.dtype is None and precision.reason == "fp32    no CUDA device: ENABLE_FP16 has no effect here"
+    assert precision.dtype is None and precision.name == "fp32"
+    assert precision.reason == "no CUDA device: ENABLE_FP16 has no effect here"
     assert not precision.scaler().is_enabled()
 
 
@@ -413,7 +414,7 @@ def bad_inputs(folder):
         "no such column": ({"TRAIN_PATH": good, "TEXT_COLUMN": "body"}, "no column 'body'; it has text, label"),
         "a directory": ({"TRAIN_PATH": folder}, "is a directory"),
         "an empty file": ({"TRAIN_PATH": empty}, "is empty"),
-        "one row to train on": ({"TRAIN_PATH": good, "MAX_TRAIN_ROWS": 1}, "one row is left to train on"),
+        "one row to train on": ({"TRAIN_PATH": good, "MAX_TRAIN_ROWS": 1}, "MAX_TRAIN_ROWS is 1; a model is trained on two rows at least"),
         "a header and no rows": ({"TRAIN_PATH": write_csv(folder / "header.csv", [])}, "has no rows below its header"),
         "one class only": ({"TRAIN_PATH": write_csv(folder / "one.csv", [("a b", 1), ("c d", 1)])}, "every label is '1'"),
         "an unknown label": ({"TRAIN_PATH": good, "VAL_PATH": write_csv(folder / "v.csv", [("x", "Angry")])},

@@ -51,7 +51,7 @@ def read_tables(settings):
         class_numbers(validation, class_names(whole.labels))    # a class that training lacks is refused at once
         return sample_rows(whole, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole
     training, validation = split_table(whole, settings.VALIDATION_SHARE, settings.SEED)
-    if len(training) < 2 or settings.MAX_TRAIN_ROWS == 1:
+    if len(training) < 2:
         raise TableError(f"{whole.path}: one row is left to train on; give more rows")
     if 0 < settings.MAX_TRAIN_ROWS < len(training):
         share = settings.MAX_TRAIN_ROWS / len(training)

@@ -20,7 +20,8 @@ class Precision:
     """What the forward pass computes in, and why."""
     device: torch.device
     dtype: torch.dtype | None       # of autocast; None: everything in float32
-    reason: str
+    name: str                       # fp32 or fp16
+    reason: str = ""
 
     def autocast(self):
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
@@ -32,10 +33,10 @@ class Precision:
 
 def choose_precision(enable_fp16):
     if not torch.cuda.is_available():
-        return Precision(torch.device("cpu"), None, "fp32    no CUDA device: ENABLE_FP16 has no effect here")
+        return Precision(torch.device("cpu"), None, "fp32", "no CUDA device: ENABLE_FP16 has no effect here")
     if not enable_fp16:
-        return Precision(torch.device("cuda"), None, "fp32    ENABLE_FP16 is off")
-    return Precision(torch.device("cuda"), torch.float16, "fp16    autocast with a gradient scaler; weights stay fp32")
+        return Precision(torch.device("cuda"), None, "fp32", "ENABLE_FP16 is off")
+    return Precision(torch.device("cuda"), torch.float16, "fp16", "autocast with a gradient scaler; weights stay fp32")
 
 
 def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rate=0.0):
@@ -53,8 +54,8 @@ def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rat
     for part, parameters in reversed(parts.items()):
         for parameter in parameters:
             if parameter.requires_grad:
-                key = rate, decay = rates[part], weight_decay if parameter.dim() > 1 else 0.0
-                groups.setdefault(key, {"params": [], "lr": rate, "weight_decay": decay})["params"].append(parameter)
+                rate, decay = rates[part], weight_decay if parameter.dim() > 1 else 0.0
+                groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})["params"].append(parameter)
     return torch.optim.AdamW(sorted(groups.values(), key=lambda group: (-group["lr"], -group["weight_decay"])),
                              lr=learning_rate, fused=True)
 
@@ -67,7 +68,11 @@ def count_steps(batches, accumulation, epochs):
 
 def make_schedule(optimizer, steps, warmup_ratio):
     """Linear warm-up and decay, counted in optimizer steps and to be stepped after each of them."""
-    return transformers.get_linear_schedule_with_warmup(optimizer, round(warmup_ratio * steps), steps)
+    return transformers.get_linear_schedule_with_warmup(optimizer, warm_up_steps(steps, warmup_ratio), steps)
+
+
+def warm_up_steps(steps, warmup_ratio):
+    return round(warmup_ratio * steps)
 
 
 def class_loss_weights(labels, classes, device):

@@ -45,7 +45,7 @@ def table_sums(settings):
 
 
 def rows_sha256(*encoded):
-    """Of the rows as they reach the model: the same file, split and tokenizer give the same."""
+    """A checksum of the rows as they reach the model: the same file, split and tokenizer give the same."""
     digest = hashlib.sha256()
     for rows in encoded:
         for array in (rows.ids, rows.starts, rows.labels):
@@ -181,8 +181,8 @@ def resume(learner, place):
         say("resume", f"{place.folder} has no saved state: the run begins at the start")
         return None
     about = json.loads(state["about"])
-    progress = Progress(about["epoch"], about["step"], None, about.get("skipped_in_a_row", 0), about["history"], about["best"],
-                        about["finished"])
+    progress = Progress(about["epoch"], about["step"], skipped_in_a_row=about.get("skipped_in_a_row", 0),
+                        history=about["history"], best=about["best"], finished=about["finished"])
     say("resume", f"epoch {progress.epoch}, after {progress.step:,} optimizer steps, from {place.folder}"
         if not progress.finished else f"{place.folder} is finished: nothing is left to train")
     refuse_other_run(about, place)

@@ -72,7 +72,7 @@ class Watch:
             then(bool(host))
 
 
-def require(finite, what, rows):
+def raise_unless_finite(finite, what, rows):
     if not finite:
         raise NumbersGoneWrong(what, rows)
 
@@ -84,10 +84,11 @@ def judge_gradient(finite, scaler, tally, step, rows):
         NumbersGoneWrong: without a scaler a gradient is not finite; with one, it has skipped too many steps in a row.
     """
     if not scaler.is_enabled():
-        require(finite, f"a gradient is not finite at step {step:,} of the epoch", rows)
+        raise_unless_finite(finite, f"a gradient is not finite at step {step:,} of the epoch", rows)
         return
     tally.skipped_in_a_row = 0 if finite else tally.skipped_in_a_row + 1
     tally.skipped += not finite
-    require(tally.skipped_in_a_row <= MOST_SKIPPED,
+    if tally.skipped_in_a_row > MOST_SKIPPED:
+        raise NumbersGoneWrong(
             f"the scaler has skipped {tally.skipped_in_a_row} steps in a row, up to step {step:,} of the epoch: the "
             "gradients overflow fp16 at every scale (ENABLE_FP16=False trains without)", rows)

@@ -1,4 +1,7 @@
-"""Several processes that train one model together, as torchrun starts them; alone a process is the first of one."""
+"""Several processes that train one model together, as torchrun starts them; alone a process is the first of one.
+
+Their losses are averaged in optimization.batch_loss, their figures added up at the end of train_epoch.
+"""
 
 import contextlib
 import datetime
@@ -56,7 +59,7 @@ def exchange_gradients(model, now):
     return model.no_sync()
 
 
-def all_agree(team, number):
+def highest_of(team, number):
     """The highest of the processes' numbers."""
     if team.size == 1:
         return number

@@ -53,6 +53,12 @@ def encode(texts, labels, tokenizer, max_length, chunk=4096):
     return Encoded(numpy.asarray(ids), numpy.cumsum(lengths), labels)
 
 
+def uncut_lengths(texts, tokenizer):
+    """Tokens of each text, none cut away."""
+    rows = tokenizer(texts, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+    return list(map(len, rows))
+
+
 class LikeLengthBatches(Sampler):
     """Batches of rows of like length: shuffled, cut into pools, sorted within a pool, the batches shuffled again.
 
