@@ -42,6 +42,7 @@ from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_m
 from training.encoder.frozen import frozen_bottom, starting_above
 from training.encoder.processor import multiply_quickly
 from training.files import replaced_together
+from training.memory import out_of_memory
 from training.scoring import score_table
 from training.texts.reading import TableError
 
@@ -319,8 +320,10 @@ def main(arguments):
     except (EncoderError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except torch.cuda.OutOfMemoryError:
-        print(f"error: the GPU's memory does not hold {settings.BATCH_SIZE} texts at once; give a smaller --BATCH_SIZE",
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print(f"error: memory does not hold {settings.BATCH_SIZE} texts at once; give a smaller --BATCH_SIZE",
               file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pretended_cuda")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # each test process and what it starts keeps to one core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # read when CUDA starts; DETERMINISTIC needs it
 
 STARTED = Path(__file__).with_name("started.py")
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
@@ -78,10 +79,15 @@ def device(request, monkeypatch):
     """The device that the test is for, as the scripts find it: on a GPU server too a test for the CPU has no other."""
     name = getattr(request, "param", "cuda" if request.node.get_closest_marker("cuda") else "cpu")
     if name == "cpu" and cuda_is_here():
-        import torch
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")      # for the processes that the test starts
+        hide_cuda(monkeypatch)
     return name
+
+
+def hide_cuda(patch):
+    """From now on the scripts find no CUDA device, in this process and in those that it starts."""
+    import torch
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture
@@ -150,7 +156,7 @@ def training_script():
 
 
 @pytest.fixture
-def train(training_script, tiny_encoder, tmp_path, capsys):
+def train(device, training_script, tiny_encoder, tmp_path, capsys):
     """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
     def run(**constants):
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,

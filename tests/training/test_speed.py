@@ -2,9 +2,11 @@
 
 import json
 
+import numpy
+import pretended
 import pytest
 import torch
-from conftest import metrics, on_cuda, tiny_bert
+from conftest import metrics, on_both_devices, on_cuda, tiny_bert
 from test_model import TINY
 from test_training import loader_of, random_rows, setup, small_model
 from torch.nn.functional import cross_entropy
@@ -16,7 +18,7 @@ from BERT_model_aggressive import BertSentimentClassifier
 from training.encoder import end_to_end as end_to_end_module, frozen, processor
 from training.encoder.end_to_end import QUERY, end_to_end, row_length
 from training.encoder.finding import encoder_layers
-from training.encoder.frozen import seeing_bottom
+from training.encoder.frozen import BottomStates, seeing_bottom
 from training.encoder.processor import attend_on_cpu, draw_dropout_quickly, multiply_quickly, processor_features
 from training.run.optimization import Learner, choose_precision
 
@@ -33,18 +35,19 @@ def classifier(config, strategy="none"):
     return BertSentimentClassifier(encoder=AutoModel.from_config(config), freeze_strategy=strategy, dropout=0.0)
 
 
-def batch_of(config, lengths=(12, 5, 5, 9, 3, 1)):
+def batch_of(config, lengths=(12, 5, 5, 9, 3, 1), device="cpu"):
     draw, lengths = torch.Generator().manual_seed(1), torch.tensor(lengths)
     mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
     ids = torch.randint(5, 100, mask.shape, generator=draw)
-    return ids.where(mask.bool(), config.pad_token_id or 0), mask, end_to_end(lengths, ids.shape[1])
+    ids = ids.where(mask.bool(), config.pad_token_id or 0)
+    return ids.to(device), mask.to(device), end_to_end(lengths, ids.shape[1]).to(device)
 
 
 def logits_and_gradients(model, *inputs, **named):
     model.train()
     model.zero_grad()
     logits = model(*inputs, **named)
-    cross_entropy(logits, torch.arange(len(logits)) % 4).backward()
+    cross_entropy(logits, torch.arange(len(logits), device=logits.device) % 4).backward()
     # A bias of all keys shifts each query's scores alike: its true gradient is zero, and what is computed is rounding.
     return logits.detach(), {name: one.grad.clone() for name, one in model.named_parameters()
                              if one.grad is not None and not name.endswith(("key.bias", "k_lin.bias"))}
@@ -113,6 +116,18 @@ def test_what_fills_the_row_changes_nothing(monkeypatch):
     assert_alike(logits_and_gradients(model, *batch_of(FAMILIES["bert"])), filled)
 
 
+@on_both_devices
+def test_one_encoder_of_each_kind_gives_the_same_end_to_end_and_above_its_frozen_layers(device):
+    for family in ("bert", "distilbert"):
+        config = FAMILIES[family]
+        model, (ids, mask, layout) = classifier(config, "half").to(device), batch_of(config, device=device)
+        with seeing_bottom(model.encoder) as seen:
+            padded = logits_and_gradients(model, ids, mask)
+        assert model.run_end_to_end() == ""
+        assert_alike(logits_and_gradients(model, ids, mask, layout), padded)
+        assert_alike(logits_and_gradients(model, ids, mask, layout, bottom=seen[0]), padded)
+
+
 def test_a_text_end_to_end_does_not_see_its_neighbours():
     model = classifier(FAMILIES["bert"]).eval()
     model.run_end_to_end()
@@ -155,30 +170,55 @@ def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts
     assert len(labels) == 1
 
 
-@on_cuda
-def test_on_cuda_no_step_waits_for_the_device():
-    model = small_model().cuda()
+def epoch_without_waits(rows, strategy="none", enable_fp16=True, steps=20, layout_of=end_to_end, **changes):
+    """The figures of an epoch on CUDA in whose middle steps torch raises where the host waits for the device."""
+    model = small_model(freeze_strategy=strategy).cuda()
     assert model.run_end_to_end() == ""
-    precision, loader = choose_precision(enable_fp16=True), loader_of(random_rows(160), 8)
+    if rows.bottom:
+        model.hold_bottom_still()
+    precision, loader = choose_precision(enable_fp16), loader_of(rows, 8, layout_of=layout_of)
     optimizer, schedule, _ = setup(model, loader)
-    steps = []
+    learner = Learner(model, optimizer, schedule, precision, precision.scaler(), **changes)
+    taken, pageable = [], []
 
-    def after_step(watch):      # in between torch raises where the host waits
-        steps.append(1)
-        torch.cuda.set_sync_debug_mode("error" if 3 < len(steps) < 18 else "default")
+    def after_step(watch):
+        taken.append(1)
+        pageable.append(pretended.pageable_copies() if pretended.is_here() else 0)
+        torch.cuda.set_sync_debug_mode("error" if 3 < len(taken) < steps - 2 else "default")
 
     try:
-        learner = Learner(model, optimizer, schedule, precision, precision.scaler())
-        script.train_epoch(learner, loader, on_step=after_step)
+        seen = script.train_epoch(learner, loader, on_step=after_step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(steps) == 20
+    assert len(taken) == steps
+    assert pageable[3] == pageable[-3], "copies were made from memory that is not pinned"
+    return seen
+
+
+@on_cuda
+@pytest.mark.parametrize("changes", [
+    {}, {"weights": True}, {"label_smoothing": 0.1}, {"weights": True, "label_smoothing": 0.1}, {"max_grad_norm": 0},
+    {"enable_fp16": False}, {"accumulation": 2, "steps": 10}], ids=lambda changes: " ".join(changes))
+def test_on_cuda_no_step_waits_for_the_device(changes):
+    changes = dict(changes)
+    if changes.pop("weights", False):
+        changes["loss_weights"] = torch.tensor([0.5, 1.0, 2.0, 4.0], device="cuda")
+    epoch_without_waits(random_rows(160), **changes)
+
+
+@on_cuda
+def test_on_cuda_no_step_waits_while_the_frozen_layers_are_learned_nor_where_they_are_known():
+    rows = random_rows(160)
+    rows.bottom = BottomStates(rows.starts, 32, numpy.float16)
+    epoch_without_waits(rows, "half")
+    assert rows.bottom.known.all() and numpy.isfinite(rows.bottom.states).all()
+    epoch_without_waits(rows, "half")
 
 
 def test_an_error_that_says_nothing_of_the_encoder_is_not_taken_for_its_refusal(monkeypatch):
     model = classifier(FAMILIES["bert"])
 
-    def short_of_memory(*arguments):
+    def short_of_memory(*arguments, **named):
         torch.empty(10**15)
 
     monkeypatch.setattr(end_to_end_module, "attend_text_by_text", short_of_memory)
@@ -297,7 +337,8 @@ def first_layer_calls(monkeypatch):
     return passes
 
 
-def test_a_run_computes_its_frozen_layers_in_the_first_epoch_only(train, posts_csv, tmp_path, monkeypatch):
+@on_both_devices
+def test_a_run_computes_its_frozen_layers_in_the_first_epoch_only(device, train, posts_csv, tmp_path, monkeypatch):
     passes = first_layer_calls(monkeypatch)
     constants = {"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "half", "NUM_EPOCHS": 3, "BATCH_SIZE": 60}
     status, screen, _ = train(**constants)

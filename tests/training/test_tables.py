@@ -200,7 +200,7 @@ def test_a_label_that_training_lacks_is_named_with_its_line(tmp_path):
         class_numbers(table, ["Negative", "Positive"])
 
 
-@pytest.mark.parametrize("share", [0.1, 0.15, 0.25, 0.3, 0.4, 0.5])
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.05, 0.1, 0.15, 0.25, 0.3, 0.4, 0.5])
 def test_the_share_asked_for_is_set_aside(tmp_path, share):
     table = read_table(write_csv(tmp_path / "t.csv", posts(200)))
     _, validation = split_table(table, share, seed=1)

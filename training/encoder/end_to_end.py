@@ -142,24 +142,30 @@ def try_end_to_end(model):
     model.eval()
     try:
         with quiet_transformers(), full_precision():
-            padded = model.pooled(ids, mask.long().to(device))
-            use_attention_text_by_text(encoder)
-            for model.first_position in (0, padding + 1):       # the second is RoBERTa's way of counting
-                apart = (model.pooled_end_to_end(ids, layout) - padded).norm() / padded.norm()
-                if apart < STATES_ALIKE:
-                    return ""
-        why_not = f"its states would be {apart:.1e} apart"
+            padded = model.pooled(ids, mask.long().to(device))      # what fails here fails in training too
+            why_not = find_first_position(model, ids, layout, padded, padding)
+            if why_not:
+                model.first_position = None
+                encoder.set_attn_implementation(attention_before)
+    finally:
+        model.train(was_training)
+    return why_not
+
+
+def find_first_position(model, ids, layout, padded, padding):
+    """Leave first_position where texts end to end give the states of padded rows; returns why none does, else ''."""
+    try:
+        use_attention_text_by_text(model.encoder)
+        for model.first_position in (0, padding + 1):       # the second is RoBERTa's way of counting
+            apart = (model.pooled_end_to_end(ids, layout) - padded).norm() / padded.norm()
+            if apart < STATES_ALIKE:
+                return ""
     except (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
             ValueError) as error:       # an encoder can refuse in as many ways as there are encoders
         if out_of_memory(error) or "CUDA error" in str(error):      # no word on the encoder
             raise
-        why_not = first_line(error)
-    finally:
-        model.train(was_training)
-    model.first_position = None
-    with quiet_transformers():
-        encoder.set_attn_implementation(attention_before)
-    return why_not
+        return first_line(error)
+    return f"its states would be {apart:.1e} apart"
 
 
 def made_up_texts(config, max_length, padding):

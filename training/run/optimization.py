@@ -89,30 +89,20 @@ def batch_loss(logits, labels, learner, weights_of_group):
 
     Of several batches to a step each is divided by the first one's weight, for want of their sum: see weigh_group.
     """
-    losses = row_losses(logits, labels, learner.loss_weights, learner.label_smoothing)
+    loss = cross_entropy(logits, labels, learner.loss_weights, label_smoothing=learner.label_smoothing,
+                         reduction="sum")       # for the mean with both options torch makes the host wait
     weight = torch.full((), float(len(labels)), device=logits.device) if learner.loss_weights is None else \
         learner.loss_weights[labels].sum()
     if learner.team.size > 1:
         torch.distributed.all_reduce(weight)
     weights_of_group.append(weight)
-    return losses.sum() * learner.team.size / weights_of_group[0]
+    return loss * learner.team.size / weights_of_group[0]
 
 
 def weigh_group(gradients, weights):
     """Make gradients that were summed over several batches those of the mean over all their rows."""
     if len(weights) > 1:
         torch._foreach_mul_(gradients, weights[0] / torch.stack(weights).sum())
-
-
-def row_losses(logits, labels, class_weights, label_smoothing):
-    """Cross-entropy [rows] of logits [rows, classes], as torch's with reduction "none".
-
-    Written out where both options are on: torch's then looks for labels to ignore, and the host has to wait for it.
-    """
-    if class_weights is None or not label_smoothing:
-        return cross_entropy(logits, labels, class_weights, label_smoothing=label_smoothing, reduction="none")
-    of_class = -logits.log_softmax(dim=1) * class_weights
-    return (1 - label_smoothing) * of_class.gather(1, labels[:, None])[:, 0] + label_smoothing * of_class.mean(dim=1)
 
 
 def logits_of(model, batch, precision, bottom=None):

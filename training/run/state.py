@@ -110,8 +110,9 @@ def whole_state(learner, place, progress, of_each):
         best, probabilities = best.copy(), torch.from_numpy(best["probabilities"])
         del best["probabilities"]
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished,
-             "skipped_in_a_row": progress.skipped_in_a_row, "history": progress.history, "best": best, "constants": vars(place.settings), "data": place.sha256,
-             "versions": versions(), "device": str(learner.precision.device), "processes": learner.team.size,
+             "skipped_in_a_row": progress.skipped_in_a_row, "history": progress.history, "best": best,
+             "constants": vars(place.settings), "data": place.sha256, "versions": versions(),
+             "device": str(learner.precision.device), "processes": learner.team.size,
              "best_sha256": file_sha256(place.folder / "best" / "model.safetensors") if best else None}
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
             "ensemble": [epoch | {"probabilities": torch.from_numpy(epoch["probabilities"])}
@@ -197,11 +198,21 @@ def resume(learner, place):
             getattr(learner, name).load_state_dict(state[name])
     progress.ensemble = [epoch | {"probabilities": epoch["probabilities"].numpy()} for epoch in state["ensemble"]]
     if own["tally"] is not None:
-        progress.tally = Tally(**own["tally"])
-        progress.tally.sums = progress.tally.sums.to(device)
+        progress.tally = saved_tally(own["tally"], device)
     take_best(progress, place, state["probabilities"], about["best_sha256"])
     restore_random_states(own["random"])
     return progress
+
+
+def saved_tally(saved, device):
+    """The tally of the epoch under way; says so where an earlier version of this script saved it."""
+    fields = {field.name for field in dataclasses.fields(Tally)}
+    if saved.keys() - fields:
+        say("", "saved by an earlier version, which ordered batches and schedule otherwise: the figures will not be the "
+                "same bit for bit")
+    tally = Tally(**{name: value for name, value in saved.items() if name in fields})
+    tally.sums = tally.sums.to(device)
+    return tally
 
 
 def take_best(progress, place, probabilities, sha256):

@@ -17,7 +17,7 @@ from training.texts.tables import hashed
 # Up to so many groups times folds are split by StratifiedGroupKFold, which balances classes and sizes but takes 0.04 ms
 # for each; more groups, 2,000 in ten folds, even out by themselves.
 FEW_GROUPS_TIMES_FOLDS = 20_000
-MOST_FOLDS = 20     # 0.1 is one fold of ten, 0.4 two of five, 0.15 three of twenty
+MOST_FOLDS = 20     # 0.1 is one fold of ten, 0.4 two of five, 0.15 three of twenty; less is one of more folds than that
 
 
 def split_table(table, validation_share, seed):
@@ -28,7 +28,8 @@ def split_table(table, validation_share, seed):
     """
     groups = _linked_groups(table.keys, *([hashed(table.groups, len(table))] if table.groups else []))
     count = groups.max() + 1
-    share = Fraction(validation_share).limit_denominator(MOST_FOLDS)
+    share = Fraction(validation_share).limit_denominator(MOST_FOLDS) if validation_share > 1 / MOST_FOLDS else \
+        Fraction(1, round(1 / validation_share))
     parts = share.denominator
     if count < parts:
         raise TableError(f"{table.path}: {count} different texts or groups are too few to set {validation_share:.0%} "
