@@ -33,11 +33,9 @@ from tqdm.auto import tqdm
 from BERT_model_aggressive import FREEZE_STRATEGIES, HEADS, BertSentimentClassifier
 from diagnosis.look import PlannedRun, Rows, look
 from training.constants import ConstantError, help_text, read_constants
-from training.encoder.end_to_end import row_length
 from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
-from training.encoder.processor import draw_dropout_quickly, keep_freed_memory, multiply_quickly
-from training.files import file_sha256
+from training.encoder.processor import draw_dropout_quickly
 from training.run import screen
 from training.run.baseline import measure_baseline
 from training.run.data import Data, change_texts, make_loaders, read_tables
@@ -45,17 +43,18 @@ from training.run.ensemble import keep_for_ensemble, say_ensemble
 from training.run.folder import Place, choose_run_folder, make_folder
 from training.run.interruption import Interrupted, Interruption, command_to_resume
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
-                                       make_optimizer, make_schedule)
+                                       make_optimizer, make_schedule, warm_up_steps, weigh_group)
+from training.run.process import process_set_up
 from training.run.results import epoch_figures, write_page, write_results
-from training.run.state import Progress, resume, rows_sha256, save_state
-from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, require
-from training.run.team import (ALONE, add_up, all_agree, gathered, join_team, leave_team, share_statistics,
-                               told_by_the_first)
+from training.run.state import Progress, resume, rows_sha256, save_state, table_sums
+from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
+from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
+                               share_statistics, told_by_the_first)
 from training.run.trials import run_trials
-from training.run.trouble import RunError, disk_problem, memory_advice, out_of_memory, rows_told, what_is_kept
+from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
 from training.settings import SettingError, read_settings
 from training.texts.augment import read_synonyms
-from training.texts.batches import Tokens, encode
+from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.reading import TableError
 from training.texts.splitting import overlap
 from training.texts.tables import Table, class_names, class_numbers
@@ -72,7 +71,7 @@ VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PA
 MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
 
 # model
-MODEL_NAME = "bert-base-uncased"    # folder or hub name; this default alone falls back to the embedded encoder
+MODEL_NAME = "bert-base-uncased"    # folder or hub name; bert-base-uncased alone falls back to the embedded encoder
 FREEZE_STRATEGY = "none"            # none, embed (embeddings), half (and half the layers), full (and three quarters)
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
@@ -123,7 +122,11 @@ SAVE_EVERY = 500                    # optimizer steps between saved states, of w
 RESUME = False                      # go on from the newest saved state in OUTPUT_DIR; from the start where it has none
 
 
+LOOKED_AT_TEXTS = 1000      # in which the doctor's look counts how much MAX_LENGTH cuts away
+
+
 def settings_from(arguments):
+    """The constants above, as the arguments change them, held to their bounds."""
     return read_settings(__file__, arguments, {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "HEAD": HEADS})
 
 
@@ -135,9 +138,6 @@ def prepare(settings, team=ALONE):
         raise SettingError(f"ENSEMBLE is {settings.ENSEMBLE}, which takes one process; there are {team.size}")
     folder, lock = choose_run_folder(settings.OUTPUT_DIR, settings.RESUME) if team.rank == 0 else (None, None)
     folder = told_by_the_first(team, folder)
-    if settings.DETERMINISTIC:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # read when CUDA starts
-        torch.use_deterministic_algorithms(True)
     transformers.set_seed(settings.SEED)
     precision = choose_precision(settings.ENABLE_FP16)
     data = prepare_data(settings)
@@ -146,14 +146,14 @@ def prepare(settings, team=ALONE):
     model = prepare_model(settings, data.names, precision, team)
     sets = [encode(table.texts, labels, model.tokenizer, settings.MAX_LENGTH) for table, labels in
             ((data.training, data.training_labels), (data.validation, data.labels))]
-    data.loaders = make_loaders(settings, *sets, model.tokenizer.pad_token_id or 0, precision.device, team)
-    kept = keep_bottom(settings, model, sets, precision.dtype is not None, folder, team.size == 1)
-    if kept:
-        screen.say("cache", kept)
+    data.loaders = make_loaders(settings, *sets, model, team)
+    told = keep_bottom(settings, model, sets, precision.dtype is not None, folder, team.size == 1)
+    if told:
+        screen.say("cache", told)
     learner, steps = prepare_learner(settings, data, model, precision, team)
     if not settings.AUGMENT:
         data.training = Table(data.training.path, lines=data.training.lines)    # nothing reads the texts again
-    return data, learner, Place(folder, lock, team.rank == 0, settings, table_sums(settings, sets),
+    return data, learner, Place(folder, lock, team.rank == 0, settings, table_sums(settings) | {"rows": rows_sha256(*sets)},
                                 facts_of(data, learner, steps))
 
 
@@ -184,12 +184,10 @@ def prepare_model(settings, names, precision, team):
     model = BertSentimentClassifier(
         source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, label_names=names,
         max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
-    screen.say_model(model, precision, model.run_end_to_end())
-    if precision.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")      # TF32, in whatever stays float32
-    else:
+    why_padded = model.run_end_to_end()
+    screen.say_model(model, precision, why_padded)
+    if precision.device.type == "cpu":
         draw_dropout_quickly(model)
-        multiply_quickly()
     if team.size > 1:
         screen.say_processes(team, settings, precision)
         if precision.device.type == "cuda":
@@ -205,12 +203,11 @@ def prepare_learner(settings, data, model, precision, team):
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)
     schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
-    screen.say_plan(settings, schedule, steps_per_epoch, steps, loader.batch_sampler.merged)
-    sample = model.tokenizer(data.training.texts[:1000], truncation=False, verbose=False,
-                             return_attention_mask=False)["input_ids"]
+    screen.say_plan(optimizer, schedule, warm_up_steps(steps, settings.WARMUP_RATIO), steps_per_epoch, steps)
+    screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
     run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
-                     settings.MAX_LENGTH, list(map(len, sample)))
+                     settings.MAX_LENGTH, uncut_lengths(data.training.texts[:LOOKED_AT_TEXTS], model.tokenizer))
     screen.say_look(look(model, optimizer, schedule, run, __file__))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
@@ -221,16 +218,10 @@ def prepare_learner(settings, data, model, precision, team):
                    AveragedModel(model) if settings.ENSEMBLE else None), steps
 
 
-def table_sums(settings, sets):
-    """Checksums by which a resumed run knows its rows again."""
-    return {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH), "rows": rows_sha256(*sets),
-            "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""}
-
-
 def facts_of(data, learner, steps):
     """What config.json tells of a run beside its constants."""
     return {"encoder": learner.model.encoder_name, "device": str(learner.precision.device),
-            "precision": learner.precision.reason.split()[0], "label_names": data.names,
+            "precision": learner.precision.name, "label_names": data.names,
             "training_rows": len(data.training), "validation_rows": len(data.validation),
             "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
             "trainable_parameters": learner.model.trainable_parameters(),
@@ -240,11 +231,11 @@ def facts_of(data, learner, steps):
 
 # One epoch
 
-def train_epoch(learner, loader, tally=None, title="train", after_step=None):
+def train_epoch(learner, loader, tally=None, title="train", on_step=None):
     """One pass over the loader, or over what a resumed tally has left of it.
 
     Args:
-        after_step: called after each optimizer step, when everything is such that a state can be saved.
+        on_step: called with the Watch after each optimizer step, when everything is such that a state can be saved.
 
     Returns:
         loss (plain cross-entropy, whatever the class weights and the smoothing) and accuracy of the training rows as
@@ -258,56 +249,60 @@ def train_epoch(learner, loader, tally=None, title="train", after_step=None):
     device, bottom = learner.precision.device, loader.dataset.bottom
     model.train()
     tally = tally or new_tally(device)
-    watch, mark, rows_of_step = Watch(), time.perf_counter(), []
+    watch, mark, rows_of_step, weights_of_group = Watch(), time.perf_counter(), [], []
     optimizer.zero_grad()
     bar = tqdm(loader, title, total=len(loader), initial=tally.batches, leave=False, disable=None)
     for index, batch in enumerate(bar, start=tally.batches):
-        in_group = min(accumulation, len(loader) - index // accumulation * accumulation)
         step = index // accumulation + 1
+        steps_now = (index + 1) % accumulation == 0 or index + 1 == len(loader)
         rows_of_batch = batch["rows"].tolist()
         rows_of_step += rows_of_batch
-        logits = logits_of(model, batch, learner.precision, bottom)
-        labels = batch["labels"].to(device, non_blocking=True)
-        loss = batch_loss(logits, labels, learner.loss_weights, learner.label_smoothing, learner.team)
-        watch.note(loss.detach().isfinite(), partial(
-            require, what=f"the loss is not finite at step {step:,} of the epoch", rows=rows_of_batch))
-        scaler.scale(loss / in_group).backward()
-        tally.add(logits, labels, batch["lengths"], batch["input_ids"].numel()
-                  if learner.model.first_position is None else row_length(batch["lengths"]))
-        if (index + 1) % accumulation and index + 1 < len(loader):
+        with exchange_gradients(model, steps_now):
+            logits = logits_of(model, batch, learner.precision, bottom)
+            labels = batch["labels"].to(device, non_blocking=True)
+            loss = batch_loss(logits, labels, learner, weights_of_group)
+            watch.note(loss.detach().isfinite(), partial(
+                raise_unless_finite, what=f"the loss is not finite at step {step:,} of the epoch", rows=rows_of_batch))
+            scaler.scale(loss).backward()
+        tally.add(logits, labels, batch["lengths"],
+                  len(batch["layout"].places) if "layout" in batch else batch["input_ids"].numel())
+        if not steps_now:
             continue
         tally.rate = max(group["lr"] for group in optimizer.param_groups)
-        take_step(learner, tally, lambda norm: watch.note(
+        take_step(learner, weights_of_group, lambda norm: watch.note(
             norm.isfinite(), partial(judge_gradient, scaler=scaler, tally=tally, step=step, rows=rows_of_step)))
-        rows_of_step = []
+        rows_of_step, weights_of_group = [], []
         tally.seconds += time.perf_counter() - mark
-        if after_step is not None:
-            after_step(watch)
+        if on_step is not None:
+            on_step(watch)
         mark = time.perf_counter()
     watch.look()
     if bottom is not None:
         bottom.arrive()
+    sums = tally.sums.tolist()      # waits for the device
+    tally.seconds += time.perf_counter() - mark
     loss_sum, correct, rows, tokens, positions = add_up(
-        learner.team, tally.sums.tolist() + [tally.rows, tally.tokens, tally.positions])
+        learner.team, sums + [tally.rows, tally.tokens, tally.positions])
     return {"loss": loss_sum / rows, "accuracy": correct / rows, "rate": tally.rate, "skipped": tally.skipped,
             "rows": rows, "tokens": tokens, "positions": positions, "seconds": tally.seconds}
 
 
-def take_step(learner, tally, judge_norm):
-    """Unscale, clip, judge, step, update, schedule, zero. For a step that the scaler skipped the schedule waits: on
-    CUDA a few steps later, when the host knows of it."""
+def take_step(learner, weights_of_group, judge_norm):
+    """Unscale, weigh, clip, judge, step, update, schedule, zero.
+
+    The schedule moves for a step that the scaler skips too, which costs one place of it: the plan printed is then the
+    plan trained, whenever the host comes to hear of the skip.
+    """
     optimizer, scaler = learner.optimizer, learner.scaler
     scaler.unscale_(optimizer)
     trained = [parameter for parameter in learner.model.parameters() if parameter.grad is not None]
+    weigh_group([parameter.grad for parameter in trained], weights_of_group)
     norm = nn.utils.clip_grad_norm_(trained, learner.max_grad_norm) if learner.max_grad_norm > 0 else \
         nn.utils.get_total_norm([parameter.grad for parameter in trained])
     judge_norm(norm)
     scaler.step(optimizer)
     scaler.update()
-    if tally.owed:
-        tally.owed -= 1
-    else:
-        learner.schedule.step()
+    learner.schedule.step()
     optimizer.zero_grad()
 
 
@@ -343,7 +338,7 @@ def train_epochs(data, learner, place, progress):
             for epoch in range(progress.epoch, settings.NUM_EPOCHS + 1):
                 if progress.finished:
                     break
-                progress.tally = progress.tally or new_tally(learner.precision.device)
+                progress.tally = progress.tally or new_tally(learner.precision.device, progress.skipped_in_a_row)
                 loader.batch_sampler.epoch, loader.batch_sampler.skipped = epoch, progress.tally.batches
                 change_texts(data, settings, learner.model.tokenizer, epoch)
                 seen = train_epoch(learner, loader, progress.tally, f"epoch {epoch}/{settings.NUM_EPOCHS}",
@@ -362,7 +357,9 @@ def train_epochs(data, learner, place, progress):
 def after_step(learner, place, progress, interruption, watch):
     """Save where it is time for it; leave where the user wants to."""
     progress.step += 1
-    interruption.signal = all_agree(learner.team, interruption.signal or 0) or None
+    interruption.signal = highest_of(learner.team, interruption.signal or 0) or None
+    if interruption.signal:
+        watch.look()        # what they tell is part of the state
     interruption.check()
     if place.settings.SAVE_EVERY and progress.step % place.settings.SAVE_EVERY == 0:
         watch.look()
@@ -390,6 +387,7 @@ def finish_epoch(data, learner, place, progress, seen, validated):
     progress.finished = stopped or progress.epoch == settings.NUM_EPOCHS
     if place.writes:
         write_results(data, place, progress)
+    progress.skipped_in_a_row = progress.tally.skipped_in_a_row
     progress.epoch, progress.tally = progress.epoch + 1, None
     save_state(learner, place, progress)
 
@@ -403,34 +401,29 @@ def train(settings, arguments, command="", team=ALONE):
         RunError: it ended before its end for a reason that the message names.
     """
     began = time.perf_counter()
-    data, learner, place = prepare(settings, team)
-    progress = (resume(learner, place) if settings.RESUME else None) or Progress()
-    if learner.precision.device.type == "cpu":
-        keep_freed_memory()
-    try:
-        interrupted = train_epochs(data, learner, place, progress)
-    except NumbersGoneWrong as error:
-        raise RunError(f"epoch {progress.epoch}: {error}; {rows_told(data.training, error.rows)}; "
-                       f"{what_is_kept(place.folder, progress.best)}") from None
-    except (OSError, SafetensorError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise RunError(f"{place.folder} cannot be written: {disk_problem(error)}; "
-                       f"{what_is_kept(place.folder, progress.best)}") from None
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        raise RunError(memory_advice(error, settings)) from None
-    if interrupted:
-        if place.writes:
-            print(f"interrupted after {progress.step:,} optimizer steps; this goes on from there:\n"
-                  f"{command or command_to_resume(place.folder, arguments)}", file=sys.stderr)
-        return 128 + interrupted
-    screen.say_scores(data, place, progress)
-    if settings.ENSEMBLE:
-        say_ensemble(data, learner, place, progress, evaluate)
-    screen.say_results(place.folder, time.perf_counter() - began)
-    return 0
+    with process_set_up(settings.DETERMINISTIC), memory_told(settings):
+        data, learner, place = prepare(settings, team)
+        progress = (resume(learner, place) if settings.RESUME else None) or Progress()
+        try:
+            interrupted = train_epochs(data, learner, place, progress)
+        except NumbersGoneWrong as error:
+            raise RunError(f"epoch {progress.epoch}: {error}; {rows_told(data.training, error.rows)}; "
+                           f"{what_is_kept(place.folder, progress.best)}") from None
+        except (OSError, SafetensorError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise RunError(f"{place.folder} cannot be written: {disk_problem(error)}; "
+                           f"{what_is_kept(place.folder, progress.best)}") from None
+        if interrupted:
+            if place.writes:
+                print(f"interrupted after {progress.step:,} optimizer steps; this goes on from there:\n"
+                      f"{command or command_to_resume(place.folder, arguments, team.size)}", file=sys.stderr)
+            return 128 + interrupted
+        screen.say_scores(data, place, progress)
+        if settings.ENSEMBLE:
+            say_ensemble(data, learner, place, progress, evaluate)
+        screen.say_results(place.folder, time.perf_counter() - began)
+        return 0
 
 
 def main(arguments):
@@ -452,8 +445,8 @@ def main(arguments):
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:       # later ones are noted by Interruption
-        print("interrupted before the first step", file=sys.stderr)
+    except KeyboardInterrupt:       # within the epochs Interruption notes them
+        print("interrupted outside the epochs: nothing that was under way is lost", file=sys.stderr)
         return 130
     finally:
         leave_team(team)

@@ -42,6 +42,7 @@ from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_m
 from training.encoder.frozen import frozen_bottom, starting_above
 from training.encoder.processor import multiply_quickly
 from training.files import replaced_together
+from training.memory import out_of_memory
 from training.scoring import score_table
 from training.texts.reading import TableError
 
@@ -50,6 +51,7 @@ from training.texts.reading import TableError
 FREEZE_STRATEGIES = {"none": None, "embed": 0.0, "half": 0.5, "full": 0.75}
 
 HEADS = ("batchnorm", "linear")
+HIDDEN = (512, 256)     # widths of the batchnorm head's hidden layers, as the guide has them
 
 # The files of a saved classifier; the tokenizer's own lie beside them.
 WEIGHTS_FILE = "model.safetensors"
@@ -108,16 +110,17 @@ class BertSentimentClassifier(nn.Module):
             for module in [*embedding_modules(self.encoder), *layers[:int(len(layers) * share)]]:
                 module.requires_grad_(False)
 
-    def forward(self, input_ids, attention_mask, lengths=None, bottom=None):
+    def forward(self, input_ids, attention_mask, layout=None, bottom=None):
         """Logits [rows, classes] of token ids and mask [rows, positions].
 
         Args:
-            lengths: tokens of each row, a tensor on the CPU; with them no padding is computed after run_end_to_end().
+            layout: where the texts stand in the row of all their tokens (training/encoder/end_to_end.py); with it no
+                padding is computed after run_end_to_end().
             bottom: what the frozen layers made of the same rows [rows, positions, width]; they are not run again.
         """
-        if lengths is None or self.first_position is None:
+        if layout is None or self.first_position is None:
             return self.classifier(self.pooled(input_ids, attention_mask, bottom))
-        return self.classifier(self.pooled_end_to_end(input_ids, lengths, bottom))
+        return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom))
 
     def pooled(self, input_ids, attention_mask, bottom=None):
         """What the head is given [rows, width]: the pooler's output, or where there is none the first token's state."""
@@ -126,9 +129,8 @@ class BertSentimentClassifier(nn.Module):
         pooled = getattr(output, "pooler_output", None)
         return output.last_hidden_state[:, 0] if pooled is None else pooled
 
-    def pooled_end_to_end(self, input_ids, lengths, bottom=None):
+    def pooled_end_to_end(self, input_ids, layout, bottom=None):
         """The same, computed on the tokens alone, and the top layer's end on the first ones alone."""
-        layout = end_to_end(lengths, input_ids.shape[1], input_ids.device)
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
         with ending_with_first_tokens(self.encoder, layout), starting_above(self.encoder, bottom):
             output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
@@ -174,8 +176,8 @@ class BertSentimentClassifier(nn.Module):
             rows = order[start:start + batch_size]
             inputs = self.tokenizer([texts[row] for row in rows], truncation=True, max_length=self.max_length,
                                     padding=True, return_token_type_ids=False, return_tensors="pt")
-            lengths = inputs["attention_mask"].sum(dim=1)
-            probabilities[rows] = self(**inputs.to(device), lengths=lengths).float().softmax(dim=-1).cpu().numpy()
+            layout = end_to_end(inputs["attention_mask"].sum(dim=1), inputs["input_ids"].shape[1]).to(device)
+            probabilities[rows] = self(**inputs.to(device), layout=layout).float().softmax(dim=-1).cpu().numpy()
         self.train(was_training)
         return [self.label_names[best] for best in probabilities.argmax(axis=1)], probabilities
 
@@ -263,9 +265,9 @@ class BertSentimentClassifier(nn.Module):
 def batchnorm_head(width, num_classes, dropout):
     """width -> 512 -> 256 -> classes, each hidden layer Linear, BatchNorm, ReLU, Dropout."""
     layers = []
-    for before, after in ((width, 512), (512, 256)):
+    for before, after in zip((width, *HIDDEN), HIDDEN):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(dropout)]
-    return nn.Sequential(*layers, nn.Linear(256, num_classes))
+    return nn.Sequential(*layers, nn.Linear(HIDDEN[-1], num_classes))
 
 
 def _require(value, what, known):
@@ -318,8 +320,10 @@ def main(arguments):
     except (EncoderError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except torch.cuda.OutOfMemoryError:
-        print(f"error: the GPU's memory does not hold {settings.BATCH_SIZE} texts at once; give a smaller --BATCH_SIZE",
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        print(f"error: memory does not hold {settings.BATCH_SIZE} texts at once; give a smaller --BATCH_SIZE",
               file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from training.constants import ConstantError, help_text, nearest, override, read_constants, table, unknown
+from training.constants import ConstantError, help_text, name_of, nearest, override, read_constants, table, unknown
 from diagnosis.examine import examine, problem_with_script
 from diagnosis.faults import GROUPS, catalogue
 
@@ -37,11 +37,11 @@ def split_arguments(arguments):
 def sort_by_owner(arguments, own, training):
     """Own constants' values, and the arguments that name constants of the training script, both checked."""
     names = {constant.name for constant in own}
-    mine = [argument for argument in arguments if argument.removeprefix("--").partition("=")[0] in names]
+    mine = [argument for argument in arguments if name_of(argument) in names]
     theirs = [argument for argument in arguments if argument not in mine]
     known = names | {constant.name for constant in training}
     for argument in theirs:
-        name = argument.removeprefix("--").partition("=")[0]
+        name = name_of(argument)
         if argument.startswith("--") and name and name not in known:
             raise ConstantError(unknown(name, known))
     override(training, theirs)

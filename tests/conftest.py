@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pretended_cuda")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")   # each test process and what it starts keeps to one core
 os.environ.setdefault("HF_HUB_OFFLINE", "1")    # no test needs the hub; those about it change this themselves
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # read when CUDA starts; DETERMINISTIC needs it
 
 STARTED = Path(__file__).with_name("started.py")
 SHARED = ROOT.parent / "shared" / "data" / "twitter_entity_sentiment"
@@ -33,6 +34,7 @@ def pytest_cmdline_main(config):
 
 def pytest_configure(config):
     """Start the server of started.py for all test processes; it imports nothing before it is first called."""
+    config.addinivalue_line("markers", "cuda: needs a CUDA device, a real or a pretended one")
     if hasattr(config, "workerinput") or not sys.platform.startswith("linux"):
         return
     folder = Path(tempfile.mkdtemp(prefix="python-"))
@@ -50,6 +52,42 @@ def pytest_configure(config):
 def python():
     """The path of a Python that begins with the libraries imported, as started.py tells; elsewhere, of Python."""
     return os.environ.get("STARTED_PYTHON", sys.executable)
+
+
+# Devices. A test is for the CPU and sees no other device, unless it says otherwise by one of these. Those for CUDA run
+# where there is a GPU; elsewhere pretended_cuda/test_pretended_cuda.py runs them on one that is not there.
+
+CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
+on_both_devices = pytest.mark.parametrize("device", ["cpu", CUDA], indirect=True)
+on_cuda = pytest.mark.parametrize("device", [CUDA], indirect=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    for_cuda = [item for item in items if item.get_closest_marker("cuda")]
+    if for_cuda and not cuda_is_here():
+        config.hook.pytest_deselected(items=for_cuda)
+        items[:] = [item for item in items if not item.get_closest_marker("cuda")]
+
+
+def cuda_is_here():
+    import torch
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def device(request, monkeypatch):
+    """The device that the test is for, as the scripts find it: on a GPU server too a test for the CPU has no other."""
+    name = getattr(request, "param", "cuda" if request.node.get_closest_marker("cuda") else "cpu")
+    if name == "cpu" and cuda_is_here():
+        hide_cuda(monkeypatch)
+    return name
+
+
+def hide_cuda(patch):
+    """From now on the scripts find no CUDA device, in this process and in those that it starts."""
+    import torch
+    patch.setattr(torch.cuda, "is_available", lambda: False)
+    patch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.fixture
@@ -118,7 +156,7 @@ def training_script():
 
 
 @pytest.fixture
-def train(training_script, tiny_encoder, tmp_path, capsys):
+def train(device, training_script, tiny_encoder, tmp_path, capsys):
     """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
     def run(**constants):
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,

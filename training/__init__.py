@@ -8,4 +8,5 @@ run/            what a run is made of beside its loop: data, optimization, state
 report/         the page of a run
 scoring.py      a table scored
 files.py        files that are whole or not there
+memory.py       how much there is, how it is kept, and what says that it was not enough
 """

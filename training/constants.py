@@ -112,6 +112,11 @@ def override(constants, arguments):
     return values
 
 
+def name_of(argument):
+    """NAME of --NAME=value."""
+    return argument.removeprefix("--").partition("=")[0]
+
+
 def unknown(name, names):
     """The message for a name that no constant bears, with the nearest one that is there."""
     return f"there is no constant {name}{nearest(name.upper().replace('-', '_'), names)} (--help lists all)"

@@ -1,4 +1,8 @@
-"""The constants of a run, as the arguments change them, held to their bounds."""
+"""The constants of a run, as the arguments change them, held to their bounds.
+
+Bounds that depend on the table, the encoder or the number of processes are held where these are known: prepare() and
+below it in the training script.
+"""
 
 import math
 from types import SimpleNamespace
@@ -41,6 +45,8 @@ def read_settings(script, arguments, choices):
             limit = f"at least {low}" if value < low else f"at most {high}"
             hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
             raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
+    if settings.MAX_TRAIN_ROWS == 1:
+        raise SettingError("MAX_TRAIN_ROWS is 1; a model is trained on two rows at least (0: on all)")
     settings.AUGMENT = ",".join(way.strip() for way in settings.AUGMENT.split(",") if way.strip())
     unknown = [way for way in settings.AUGMENT.split(",") if way and way not in CHANGES]
     if unknown:

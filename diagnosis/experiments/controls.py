@@ -43,11 +43,15 @@ def run_controls(live, record, seconds):
                 done[name].outcome, done[name].figures = experiment(live, record, stop, done)
         except NoMeasurement as reason:
             done[name].reason, done[name].figures = str(reason), reason.figures
-        except torch.OutOfMemoryError:
-            done[name].reason = "out of memory"
         except Exception as error:      # a copy of somebody else's model may fail in any way
-            done[name].reason = " ".join(f"the experiment failed: {type(error).__name__}: {error}".split())[:200]
+            done[name].reason = "out of memory" if out_of_memory(error) else " ".join(f"the experiment failed: {type(error).__name__}: {error}".split())[:200]
     return list(done.values())
+
+
+def out_of_memory(error):
+    """CUDA's libraries and the CPU's allocator have no exception of their own for it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        words in str(error) for words in ("out of memory", "STATUS_ALLOC_FAILED", "can't allocate memory"))
 
 
 @contextlib.contextmanager

@@ -43,22 +43,35 @@ def _copy(live, first=True, widened=True):
             if isinstance(value, torch.Tensor) and not value.is_leaf}
     model = copy.deepcopy(model, bare)
     if first and live.initial_state is not None:
-        model.load_state_dict({_bare_name(name): value for name, value in live.initial_state.items()}, strict=False)
+        _load(model, live.initial_state)
     if widened and any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in model.parameters()):
         model.float()
     return model
 
 
+def _load(model, state):
+    """Put kept weights into a copy, whose names lack what torch.compile and DataParallel put before them."""
+    own = {name: name for name in model.state_dict()}
+    if not own.keys() <= state.keys():
+        own = {name: _bare_name(name) for name in own}
+        state = {_bare_name(name): value for name, value in state.items()}
+    lacking = [name for name, _ in model.named_parameters() if own[name] not in state]
+    if lacking:
+        raise NoMeasurement(f"the weights kept before the first step lack {lacking[0]}: the model is another by now")
+    model.load_state_dict({name: state[kept] for name, kept in own.items() if kept in state}, strict=False)
+
+
 def _unwrapped(model):
-    """The model inside torch.compile or DistributedDataParallel, whose wrappers do not copy well."""
-    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+    """The model inside torch.compile, DataParallel or DistributedDataParallel, whose wrappers do not copy well."""
+    if isinstance(model, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
         return _unwrapped(model.module)
     return _unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
 
 
 def _bare_name(name):
-    for wrapper in ("_orig_mod.", "module."):
-        name = name.removeprefix(wrapper)
+    """A weight's name without what wrappers put before it, one around the other."""
+    while name.startswith(("_orig_mod.", "module.")):
+        name = name.partition(".")[2]
     return name
 
 

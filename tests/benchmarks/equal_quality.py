@@ -87,13 +87,13 @@ def one_run(way, settings):
     return {"way": way, "seed": settings.SEED, "accuracy": accuracy_score(validation[1], predictions),
             "macro_f1": f1_score(validation[1], predictions, average="macro", zero_division=0), "losses": losses,
             "steps": steps, "training_rows": kept, "validation_rows": len(predictions), "encoder": model.encoder_name,
-            "device": f"{device_name(precision)} {precision.reason.split()[0]}", "versions": versions()}
+            "device": f"{device_name(precision)} {precision.name}", "versions": versions()}
 
 
 def predict(settings, model, training, validation, precision):
     """The class of each validation row."""
     encoded = [encode(*rows, model.tokenizer, settings.MAX_LENGTH) for rows in (training, validation)]
-    _, loader = make_loaders(settings, *encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    _, loader = make_loaders(settings, *encoded, model)
     logits, _ = script.evaluate(model, loader, precision)
     return logits.argmax(dim=1).numpy()
 

@@ -3,13 +3,16 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/throughput.py --TRAIN_PATH=...    any constant of BERT_main_aggressive.py
     python tests/benchmarks/throughput.py --rounds=3 --rows=1600 --encoder=models/mine
     python tests/benchmarks/throughput.py --only=grouped --rows=6400            the ways whose names match, and the script
+    python tests/benchmarks/throughput.py --only=padded                         of the further ways too, named below
     python tests/benchmarks/throughput.py --size=bert-base                      that size, with random weights
     python tests/benchmarks/throughput.py --cache --FREEZE_STRATEGY=full        the script with CACHE_FROZEN_LAYERS and without
 
 `naive` is the loop people write: every text tokenized when it is asked for, padded to MAX_LENGTH, the loss fetched at
 each step. `trainer` is transformers' Trainer with its defaults, `trainer grouped` the same with rows of like length
 together, `script` what BERT_main_aggressive.py does. The model is this script's in all four, so that only the feeding
-differs. Each way trains on other rows first, which do not count, then one epoch of the counted rows; making loaders
+differs. Further ways, for --only: `script padded` runs like-length batches as padded rows and not end to end, `script
+compiled` has torch.compile make its layers but the top one, `trainer flash` is the grouped one with flash attention,
+where the package flash-attn is there. Each way trains on other rows first, which do not count, then one epoch of the counted rows; making loaders
 and optimizers does not count, nor does tokenizing up front, whose seconds stand below the table.
 
 Seconds are those of the processor where torch has one thread on a CPU, because other work on the machine changes them
@@ -44,6 +47,7 @@ import transformers
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
+from transformers.utils import is_flash_attn_2_available
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
@@ -51,7 +55,8 @@ from training.constants import ConstantError
 from training.encoder.end_to_end import QUERY
 from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, load_encoder
 from training.encoder.frozen import frozen_layers, keep_bottom
-from training.encoder.processor import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory, multiply_quickly
+from training.encoder.processor import multiply_quickly
+from training.memory import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory
 from training.run.data import make_loaders, read_tables
 from training.run.optimization import Learner, choose_precision, count_steps, make_optimizer, make_schedule
 from training.run.team import ALONE
@@ -190,7 +195,7 @@ def script_training(settings, model, rows, precision, epochs, cached=False):
     encoded = encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
         print(keep_bottom(settings, model, [encoded], precision.dtype is not None, Path(settings.OUTPUT_DIR), alone=True))
-    loader, _ = make_loaders(settings, encoded, encoded, model.tokenizer.pad_token_id or 0, precision.device)
+    loader, _ = make_loaders(settings, encoded, encoded, model)
     _, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)
@@ -213,8 +218,53 @@ def script_itself(settings, model, rows, precision):
     return clock(precision.device) - began
 
 
+# Further ways, for what a GPU alone can answer
+
+def trainer_flash(settings, model, rows, precision):
+    """The Trainer with rows of like length together and flash attention."""
+    before = model.encoder.config._attn_implementation
+    model.encoder.set_attn_implementation("flash_attention_2")
+    try:
+        return trainer_grouped(settings, model, rows, precision)
+    finally:
+        model.encoder.set_attn_implementation(before)
+
+
+def script_padded(settings, model, rows, precision):
+    """The script, its like-length batches as padded rows."""
+    first_position, model.first_position = model.first_position, None
+    try:
+        return script_itself(settings, model, rows, precision)
+    finally:
+        model.first_position = first_position
+
+
+def script_compiled(settings, model, rows, precision):
+    """The script, its layers compiled; the top one has hooks of its own in each pass."""
+    layers = list(encoder_layers(model.encoder))[:-1]
+    for layer in layers:
+        layer.forward = torch.compile(layer.forward, dynamic=True)
+    try:
+        return script_itself(settings, model, rows, precision)
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
 SCRIPT = "script"
 WAYS = {"naive": naive, "trainer": trainer, "trainer grouped": trainer_grouped, SCRIPT: script_itself}
+FURTHER_WAYS = {"trainer flash": trainer_flash, "script padded": script_padded, "script compiled": script_compiled}
+
+
+def chosen_ways(only):
+    """Names of the ways to compare: without a regular expression the usual ones, else those that it finds."""
+    if not only:
+        return list(WAYS)
+    found = [way for way in WAYS | FURTHER_WAYS if re.search(only, way) or way == SCRIPT]
+    if "trainer flash" in found and not is_flash_attn_2_available():
+        print("trainer flash is left out: the package flash-attn is not here", file=sys.stderr)
+        found.remove("trainer flash")
+    return found
 
 
 # What is measured
@@ -251,7 +301,7 @@ def set_up_cpu(way):
     """For the script its own settings of a CPU; for the others torch's matrix products, and of glibc's allocator what it
     comes to by itself at best, when large blocks are freed again and again."""
     torch.set_float32_matmul_precision(TORCHS_PRODUCTS)
-    if way == SCRIPT:
+    if way.startswith(SCRIPT):
         keep_freed_memory()
         multiply_quickly()
         return
@@ -272,7 +322,7 @@ def measure(way, settings, model, start, warm_up, counted, precision):
         transformers.set_seed(settings.SEED)
         gc.collect()
         with watched(model.encoder) as seen:
-            seconds = WAYS[way](settings, model, rows, precision)
+            seconds = (WAYS | FURTHER_WAYS)[way](settings, model, rows, precision)
     if not seen.positions or not seen.ids:
         raise RuntimeError(f"{way}: what its encoder computes cannot be counted")
     ids = torch.cat([one.flatten() for one in seen.ids]).cpu().numpy()
@@ -366,7 +416,7 @@ def starting_model(settings, names, precision, size=""):
 
 def compare(settings, rounds, wanted, size="", only=""):
     """(figures of each way, conditions in words): the rounds, with their raw figures on standard error."""
-    ways = [way for way in WAYS if re.search(only, way) or way == SCRIPT]
+    ways = chosen_ways(only)
     if settings.GRADIENT_ACCUMULATION_STEPS > 1:
         raise SettingError("GRADIENT_ACCUMULATION_STEPS must be 1 here: the naive loop does not accumulate")
     precision = choose_precision(settings.ENABLE_FP16)
@@ -399,10 +449,11 @@ def compare(settings, rounds, wanted, size="", only=""):
                   f"{result['positions']:>10,} positions", file=sys.stderr, flush=True)
         rates.append(rate())
         print(f"round {number}  matrix products {rates[-1] / 1e9:,.1f} GFLOPS", file=sys.stderr, flush=True)
-    needed = dict.fromkeys(WAYS)
+    needed = dict.fromkeys(ways)
     if settings.FREEZE_STRATEGY == "none":
-        needed = dict.fromkeys(WAYS, arithmetic(model.encoder, encoded.lengths()))
-        needed[SCRIPT] -= spared(model.encoder, encoded.lengths()) if model.first_position is not None else 0
+        needed = dict.fromkeys(ways, arithmetic(model.encoder, encoded.lengths()))
+        for way in {SCRIPT, "script compiled"} & {*ways} if model.first_position is not None else ():
+            needed[way] -= spared(model.encoder, encoded.lengths())
     return figures(results, encoded.lengths(), needed, max(rates)), \
         conditions(settings, model, encoded, precision, rounds, max(rates), tokenizing)
 
@@ -478,7 +529,7 @@ def conditions(settings, model, encoded, precision, rounds, rate, tokenizing):
             f"{settings.MAX_LENGTH}, batches of {settings.BATCH_SIZE}; strategy {settings.FREEZE_STRATEGY}; median of "
             f"{rounds} rounds (lowest to highest), {clock_name(precision.device)}; tokenizing up front, not counted, "
             f"{tokenizing:.2f} s; matrix products at best {rate / 1e9:,.1f} GFLOPS; {device_name(precision)} "
-            f"{precision.reason.split()[0]}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
+            f"{precision.name}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
             f"{versions}; {datetime.date.today()}")
 
 

@@ -244,6 +244,53 @@ def test_the_first_weights_are_used_where_they_were_kept():
     assert yes is False and figures["loss_first"] is None
 
 
+class Wrapping(nn.Module):
+    """Its only part has the name that DataParallel gives to what it wraps."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.module = model
+
+    def forward(self, *given):
+        return self.module(*given)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.compile, Wrapping, lambda model: nn.DataParallel(torch.compile(model))],
+                         ids=["DataParallel", "compiled", "a part called module", "both"])
+@pytest.mark.parametrize("kept_before_wrapping", [False, True])
+def test_the_first_weights_find_their_place_whatever_wraps_the_model(wrap, kept_before_wrapping):
+    model = nn.Linear(3, 2)
+    wrapped = wrap(model)
+    if kept_before_wrapping and isinstance(wrapped, Wrapping):
+        pytest.skip("its part is no wrapper's")
+    state = copy.deepcopy((model if kept_before_wrapping else wrapped).state_dict())
+    first = model.weight.detach().clone()
+    nn.init.zeros_(model.weight)
+    copied = training._copy(Live(wrapped, None, 8, initial_state=state))
+    assert torch.equal(next(iter(copied.parameters())), first)
+
+
+def test_first_weights_of_another_model_are_not_measured_with():
+    live = live_of(Classifier())
+    live.initial_state = {"head.bias": live.model.state_dict()["head.bias"]}
+    with pytest.raises(NoMeasurement, match="the weights kept before the first step lack"):
+        outcome("model-overfits", live)
+
+
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")])
+def test_a_control_that_runs_out_of_memory_says_just_that(error):
+    live, _, _ = whole()
+
+    def fails(model):
+        raise error
+
+    live.forward, live.replays = fails, []
+    reasons = {control.name: control.reason for control in run_controls(live, Record(), 60)}
+    assert reasons["model-overfits"] == "out of memory"
+
+
 # ---- the script's own optimizer
 
 def own(model, optimizer, rates=()):

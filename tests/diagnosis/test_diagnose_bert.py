@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import posts, write_csv
+from conftest import on_both_devices, posts, write_csv
 
 import diagnose_bert
 from diagnosis import examine
@@ -84,6 +84,32 @@ def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_enc
     assert not [one for one in report["not_checked"] if "planned" in one["reason"] or "plan is" in one["reason"]]
     assert "4 epochs, 23 batches each, 92 optimizer steps" in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"posts.csv", "runs"}
+
+
+ON_EITHER_DEVICE = TRAINING.replace("EmbeddingBag(50, 16), nn.Linear(16, 2))", """EmbeddingBag(50, 16), nn.Linear(16, 2))
+device = "cuda" if torch.cuda.is_available() else "cpu"
+model, scaler = model.to(device), torch.amp.GradScaler(device, init_scale=1024.0)""").replace("""
+        loss = nn.functional.cross_entropy(model(inputs), labels)
+        loss.backward()
+        optimizer.step()
+""", """
+        with torch.autocast(device, torch.float16):
+            loss = nn.functional.cross_entropy(model(inputs.to(device)), labels.to(device))
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+""")
+
+
+@on_both_devices
+def test_a_script_with_fp16_and_a_scaler_is_examined_on_either_device(device, folder):
+    done, report = examined(folder, ON_EITHER_DEVICE.replace("RATE", "0.0"))
+    assert [finding["name"] for finding in report["findings"]] == ["lr-zero"], done.stdout
+    assert done.returncode == 1 and report["device"].startswith(device)
+    told = (folder / "runs/diagnosis/report.md").read_text("utf-8")
+    assert "weights float32, autocast float16, gradient scaler" in told and "could not be observed" not in told
+    assert "| can this model learn one batch by heart with a plain optimizer? | yes |" in told
+    assert "| can the script's own optimizer learn that batch? | no |" in told
 
 
 def log(folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import on_both_devices
 from torch import nn
 from transformers import (AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, get_cosine_schedule_with_warmup,
                           get_linear_schedule_with_warmup)
@@ -67,7 +68,9 @@ def serious(judgement):
     return [finding.name for finding in judgement.findings if finding.level in ("error", "warning")]
 
 
-def test_a_healthy_set_up_gives_one_line_and_no_finding(model, run):
+@on_both_devices
+def test_a_healthy_set_up_gives_one_line_and_no_finding(device, model, run):
+    model.to(device)
     judgement = looked(model, run)
     assert serious(judgement) == [], [vars(finding) for finding in judgement.findings]
     for name in ("encoder-random", "encoder-frozen", "optimizer-missing-params", "warmup-too-long",

@@ -14,7 +14,7 @@ import time
 import numpy
 import pytest
 import torch
-from conftest import tiny_bert
+from conftest import on_both_devices, tiny_bert
 from transformers import (AlbertConfig, AutoModel, BertConfig, BertModel, DistilBertConfig, ElectraConfig, RobertaConfig)
 
 import BERT_model_aggressive as module
@@ -132,8 +132,10 @@ def test_an_unknown_strategy_or_head_is_refused_with_the_known_ones(arguments):
         BertSentimentClassifier(encoder=BertModel(BertConfig(**TINY)), **arguments)
 
 
+@on_both_devices
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
-def test_predictions_do_not_depend_on_the_batch_size_and_keep_the_texts_order(classifier, batch_size):
+def test_predictions_do_not_depend_on_the_batch_size_and_keep_the_texts_order(device, classifier, batch_size):
+    classifier.to(device)
     texts = ["love it", "the phone is awful and broken", "a", "price", "great wonderful excellent phone it is"]
     one_by_one = numpy.concatenate([classifier.predict([text])[1] for text in texts])
     labels, probabilities = classifier.predict(texts, batch_size=batch_size)
@@ -152,14 +154,15 @@ def test_predicting_nothing_gives_nothing_and_leaves_the_mode(classifier):
         classifier.predict("one text")
 
 
-def test_a_saved_classifier_loads_without_the_original_checkpoint(tiny_encoder, tmp_path):
+@on_both_devices
+def test_a_saved_classifier_loads_without_the_original_checkpoint(device, tiny_encoder, tmp_path):
     moved = shutil.copytree(tiny_encoder, tmp_path / "encoder")
     model = BertSentimentClassifier(str(moved), num_classes=2, head="linear", freeze_strategy="half",
-                                    label_names=["schlecht", "gut"], max_length=16)
+                                    label_names=["schlecht", "gut"], max_length=16).to(device)
     expected = model.predict(["love it", "awful"])
     model.save_pretrained(tmp_path / "saved")
     shutil.rmtree(moved)
-    loaded = BertSentimentClassifier.from_pretrained(tmp_path / "saved")
+    loaded = BertSentimentClassifier.from_pretrained(tmp_path / "saved").to(device)
     assert loaded.predict(["love it", "awful"])[0] == expected[0]
     numpy.testing.assert_array_equal(loaded.predict(["love it", "awful"])[1], expected[1])
     assert (loaded.label_names, loaded.freeze_strategy, loaded.max_length) == (["schlecht", "gut"], "half", 16)

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy
 import pytest
 import torch
-from conftest import ROOT, metrics, posts, write_csv
+from conftest import ROOT, metrics, on_both_devices, posts, write_csv
 from safetensors.torch import load_file
 from test_reliability import assert_same, interrupt_at
 from test_training import CPU, loader_of, random_rows, setup, small_model
@@ -159,12 +159,15 @@ def test_the_averaged_weights_are_the_mean_over_the_last_epochs(train, posts_csv
         torch.testing.assert_close(averaged[name], (kept[2][name] + kept[3][name]) / 2)
 
 
-def test_with_every_option_on_an_interrupted_run_resumed_is_the_same_bit_for_bit(train, posts_csv, tmp_path, monkeypatch):
-    train(TRAIN_PATH=posts_csv, OUTPUT_DIR=tmp_path / "whole", **OPTIONS)
+@on_both_devices
+def test_with_every_option_on_an_interrupted_run_resumed_is_the_same_bit_for_bit(
+        device, train, posts_csv, tmp_path, monkeypatch):
+    options, step = (OPTIONS, 41) if device == "cpu" else (OPTIONS | {"DETERMINISTIC": True, "NUM_EPOCHS": 2}, 17)
+    train(TRAIN_PATH=posts_csv, OUTPUT_DIR=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 41)
-        assert train(TRAIN_PATH=posts_csv, **OPTIONS)[0] == 130
-    assert train(TRAIN_PATH=posts_csv, RESUME=True, **OPTIONS)[0] == 0
+        interrupt_at(patch, step)
+        assert train(TRAIN_PATH=posts_csv, **options)[0] == 130
+    assert train(TRAIN_PATH=posts_csv, RESUME=True, **options)[0] == 0
     assert_same(tmp_path / "run", tmp_path / "whole")
     for name in ("averaged/model.safetensors", "ensemble.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -189,6 +192,22 @@ def test_trials_run_one_by_one_and_end_with_a_table_by_macro_f1(train, posts_csv
     assert scores == sorted(scores, reverse=True) and table[1].startswith("LEARNING_RATE=5e-3")
     assert table[4].startswith("LinearSVC over TF-IDF") and table[5].startswith("always ")
     assert "one seed, 20 validation rows" in table[6]
+
+
+def test_a_trial_is_not_taken_from_a_folder_whose_table_was_another(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "TRIALS", [""])
+    table = write_csv(tmp_path / "posts.csv", posts(60))
+    assert train(TRAIN_PATH=table, RUN_TRIALS=True)[0] == 0
+    write_csv(table, posts(60, seed=1))
+    status, _, errors = train(TRAIN_PATH=table, RUN_TRIALS=True)
+    assert status == 2 and errors.count("\n") == 1 and "another training file" in errors and "OUTPUT_DIR" in errors
+
+
+@on_both_devices
+def test_what_a_run_sets_for_its_process_is_undone_behind_it(device, train, posts_csv):
+    before = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    assert train(TRAIN_PATH=posts_csv, DETERMINISTIC=True)[0] == 0
+    assert (torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()) == before
 
 
 def test_a_trial_that_fails_is_named_and_the_others_go_on(train, tmp_path, monkeypatch):

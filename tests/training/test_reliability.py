@@ -12,29 +12,39 @@ import sys
 import time
 from types import SimpleNamespace
 
+import pretended
 import pytest
 import torch
-from conftest import ROOT, metrics, posts, tiny_bert, write_csv
-from test_training import CPU_FP16, loader_of, random_rows, setup, small_model
+from conftest import ROOT, hide_cuda, metrics, on_both_devices, on_cuda, posts, tiny_bert, write_csv
+from test_training import fp16, fp32, loader_of, random_rows, setup, small_model
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.files import file_sha256
+from training.memory import memory_bytes, out_of_memory
 from training.run.optimization import Learner, Precision
 from training.run.tally import NumbersGoneWrong
-from training.run.trouble import memory_advice, out_of_memory
+from training.run.trouble import memory_advice
 
 SMALL = {"BATCH_SIZE": 16, "NUM_EPOCHS": 3, "SAVE_EVERY": 3}
 
 
 @pytest.fixture(scope="module")
-def reference(tiny_encoder, tmp_path_factory):
-    """(table, folder) of a run that nobody interrupted."""
-    folder = tmp_path_factory.mktemp("reference")
-    table = write_csv(folder / "posts.csv", posts(200))
-    constants = {"TRAIN_PATH": table, "MODEL_NAME": tiny_encoder, "MAX_LENGTH": 32, "OUTPUT_DIR": folder / "run", **SMALL}
-    assert script.main([f"--{name}={value}" for name, value in constants.items()]) == 0
-    return table, folder / "run"
+def references():
+    return {}       # device -> reference()
+
+
+@pytest.fixture
+def reference(device, references, tiny_encoder, tmp_path_factory):
+    """(table, folder) of a run on the test's device that nobody interrupted."""
+    if device not in references:
+        folder = tmp_path_factory.mktemp("reference")
+        table = write_csv(folder / "posts.csv", posts(200))
+        constants = {"TRAIN_PATH": table, "MODEL_NAME": tiny_encoder, "MAX_LENGTH": 32, "OUTPUT_DIR": folder / "run",
+                     "DETERMINISTIC": device == "cuda", **SMALL}
+        assert script.main([f"--{name}={value}" for name, value in constants.items()]) == 0
+        references[device] = table, folder / "run"
+    return references[device]
 
 
 def learned(folder):
@@ -65,19 +75,56 @@ def interrupt_at(monkeypatch, step, number=signal.SIGINT):
 
 # Resuming
 
-@pytest.mark.parametrize("step, number, status", [(2, signal.SIGINT, 130), (12, signal.SIGINT, 130),
-                                                  (17, signal.SIGTERM, 143)])
+@pytest.mark.parametrize("device, step, number, status", [
+    ("cpu", 2, signal.SIGINT, 130), ("cpu", 12, signal.SIGINT, 130), ("cpu", 17, signal.SIGTERM, 143),
+    pytest.param("cuda", 2, signal.SIGTERM, 143, marks=pytest.mark.cuda)], indirect=["device"])
 def test_an_interrupted_run_resumed_ends_bit_for_bit_as_if_nothing_had_happened(
-        train, reference, tmp_path, monkeypatch, step, number, status):
+        device, train, reference, tmp_path, monkeypatch, step, number, status):
     table, run = reference
     with monkeypatch.context() as patch:
         interrupt_at(patch, step, number)
-        left, _, errors = train(TRAIN_PATH=table, **SMALL)
+        left, _, errors = train(TRAIN_PATH=table, DETERMINISTIC=device == "cuda", **SMALL)
     assert left == status and f"interrupted after {step} optimizer steps" in errors
     command = shlex.split(errors.splitlines()[-1])
     assert command[0] == "python" and f"--OUTPUT_DIR={tmp_path / 'run'}" in command
     assert script.main(command[2:]) == 0
     assert_same(tmp_path / "run", run)
+
+
+@on_cuda
+def test_how_often_states_are_saved_changes_nothing_of_what_is_learned(device, train, reference, tmp_path, monkeypatch):
+    table, run = reference      # its scaler has skipped steps, of which the host hears late
+    assert sum(epoch["skipped_steps"] for epoch in metrics(run)) > 0
+    assert train(TRAIN_PATH=table, DETERMINISTIC=True, **SMALL | {"SAVE_EVERY": 500})[0] == 0
+    assert_same(tmp_path / "run", run)
+
+
+@on_cuda
+@pytest.mark.parametrize("begun_on_cpu", [True, False])
+def test_a_run_goes_on_on_the_other_device_and_says_so(device, train, posts_csv, tmp_path, monkeypatch, begun_on_cpu):
+    for resume in (False, True):
+        with monkeypatch.context() as patch:
+            if begun_on_cpu != resume:
+                hide_cuda(patch)
+            if not resume:
+                interrupt_at(patch, 3)
+            status, screen, _ = train(TRAIN_PATH=posts_csv, RESUME=resume)
+            assert status == (0 if resume else 130)
+    begun, now = ("cpu", "cuda") if begun_on_cpu else ("cuda", "cpu")
+    assert f"begun on {begun}, going on on {now}: the figures will not be the same bit for bit" in screen
+
+
+def test_a_state_of_an_earlier_version_is_gone_on_with_and_called_so(train, posts_csv, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        assert train(TRAIN_PATH=posts_csv)[0] == 130
+    [path] = (tmp_path / "run" / "state").glob("*.pt")
+    saved = torch.load(path, weights_only=True)
+    saved["own"][0]["tally"]["owed"] = 0
+    torch.save(saved, path)
+    path.with_suffix(".sha256").write_text(f"{file_sha256(path)}  {path.name}\n")
+    status, screen, _ = train(TRAIN_PATH=posts_csv, RESUME=True)
+    assert status == 0 and "saved by an earlier version" in screen
 
 
 def test_a_run_interrupted_while_it_validates_repeats_only_the_validation(train, reference, tmp_path, monkeypatch):
@@ -299,7 +346,8 @@ def test_two_runs_that_begin_at_once_get_folders_of_their_own(train, reference, 
 
 # Numbers gone wrong
 
-def test_a_loss_that_is_nan_stops_the_run_and_names_the_rows(train, tmp_path):
+@on_both_devices
+def test_a_loss_that_is_nan_stops_the_run_and_names_the_rows(device, train, tmp_path):
     encoder = tiny_bert(tmp_path / "tiny")
     from safetensors.torch import load_file, save_file
     weights = load_file(encoder / "model.safetensors")
@@ -319,26 +367,77 @@ def test_a_loss_that_is_nan_stops_the_run_and_names_the_rows(train, tmp_path):
     assert "102" in lines and len(lines) == 8
 
 
-def test_a_gradient_that_is_nan_under_a_finite_loss_stops_the_run_before_its_step():
-    model, loader = small_model(), loader_of(random_rows(32), 8)
+@on_both_devices
+def test_a_gradient_that_is_nan_under_a_finite_loss_stops_the_run(device):
+    model, loader, precision = small_model().to(device), loader_of(random_rows(32), 8), fp32(device)
     optimizer, schedule, _ = setup(model, loader)
     model.classifier[0].weight.register_hook(lambda gradient: gradient * float("nan"))
-    before = [one.detach().clone() for one in model.parameters()]
+    before = [parameter.detach().clone() for parameter in model.parameters()]
     with pytest.raises(NumbersGoneWrong, match="a gradient is not finite at step 1 of the epoch") as error:
-        script.train_epoch(Learner(model, optimizer, schedule, CPU_FP32, CPU_FP32.scaler()), loader)
+        script.train_epoch(Learner(model, optimizer, schedule, precision, precision.scaler()), loader)
     assert len(error.value.rows) == 8
-    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters()))
+    if device == "cpu":     # on CUDA the host hears of it a few steps later
+        assert all(torch.equal(parameter, kept) for parameter, kept in zip(model.parameters(), before))
 
 
-CPU_FP32 = Precision(torch.device("cpu"), None, "fp32")
-
-
-def test_a_scaler_that_skips_more_than_twenty_steps_in_a_row_stops_the_run():
-    model, loader = small_model(), loader_of(random_rows(400), 8)
+@on_both_devices
+def test_a_scaler_that_skips_more_than_twenty_steps_in_a_row_stops_the_run(device):
+    model, loader = small_model().to(device), loader_of(random_rows(400), 8)
     optimizer, schedule, _ = setup(model, loader)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
+    scaler = torch.amp.GradScaler(device, init_scale=2.0**120)
     with pytest.raises(NumbersGoneWrong, match="skipped 21 steps in a row, up to step 21"):
-        script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
+        script.train_epoch(Learner(model, optimizer, schedule, fp16(device), scaler), loader)
+
+
+@on_both_devices
+def test_skipped_steps_in_a_row_are_counted_across_epochs(device, train, posts_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "choose_precision",
+                        lambda enable_fp16: HopelessScale(torch.device(device), torch.float16, "fp16"))
+    status, screen, errors = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=12, EARLY_STOPPING_PATIENCE=0)
+    assert status == 1 and errors.count("\n") == 1, errors
+    assert "epoch 4: the scaler has skipped 21 steps in a row, up to step 3 of the epoch" in errors     # 6 an epoch
+
+
+class HopelessScale(Precision):
+    """A scale at which every gradient overflows, and that is not lowered."""
+
+    def scaler(self):
+        return torch.amp.GradScaler(self.device.type, init_scale=2.0**120, backoff_factor=1.0 - 1e-9)
+
+
+def test_out_of_memory_before_the_first_step_is_told_in_one_line(train, posts_csv, monkeypatch):
+    monkeypatch.setattr(script, "find_encoder", lambda name: torch.empty(10**15))
+    status, _, errors = train(TRAIN_PATH=posts_csv)
+    assert status == 1 and errors.startswith("error: out of memory: ") and errors.count("\n") == 1
+
+
+@on_cuda
+@pytest.mark.skipif(not pretended.is_here(), reason="a GPU's memory cannot be made short")
+@pytest.mark.parametrize("owner, place, more", [
+    (BertSentimentClassifier, "to", 1_000), (BertSentimentClassifier, "run_end_to_end", 10_000),
+    (script, "train_epochs", 100_000)], ids=["the model", "the check of texts end to end", "the first step"])
+def test_a_device_that_runs_out_of_memory_is_told_in_one_line_wherever_it_does(
+        device, train, posts_csv, monkeypatch, owner, place, more):
+    work = getattr(owner, place)
+
+    def short_of_memory(*arguments):
+        with pretended.memory(more):
+            return work(*arguments)
+
+    steps = []
+    monkeypatch.setattr(script, "after_step", lambda *arguments: steps.append(1))
+    monkeypatch.setattr(owner, place, short_of_memory)
+    status, screen, errors = train(TRAIN_PATH=posts_csv)
+    assert status == 1 and not steps and "cannot run texts end to end" not in screen
+    assert errors.startswith("error: out of memory: CUDA out of memory. Tried to allocate") and errors.count("\n") == 1
+    assert "BATCH_SIZE=16 with GRADIENT_ACCUMULATION_STEPS=2" in errors
+
+
+@pytest.mark.parametrize("limit, told", [("max", None), (str(10**9), 10**9)])
+def test_a_containers_limit_counts_as_the_memory_there_is(tmp_path, limit, told):
+    (tmp_path / "memory.max").write_text(limit + "\n")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert memory_bytes([tmp_path / "memory.max", tmp_path / "not there"]) == (told or machine)
 
 
 # Short of disk or memory
@@ -379,6 +478,8 @@ def test_out_of_memory_says_what_was_asked_and_which_constants_need_less(batch, 
     with pytest.raises(RuntimeError) as error:
         torch.empty(10**15)
     assert out_of_memory(error.value)
+    for words in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"):
+        assert out_of_memory(RuntimeError(words))
     told = memory_advice(error.value, settings)
     assert advice in told and "tried to allocate 4000000000000000 bytes" in told
     cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB "

@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 
+import pretended
 import pytest
 import torch
-from conftest import ROOT, posts, write_csv
+from conftest import ROOT, on_cuda, posts, write_csv
 
 import BERT_model_aggressive as module
 from BERT_model_aggressive import BertSentimentClassifier
@@ -89,6 +90,32 @@ def test_every_cell_comes_out_as_it_was_with_the_predictions_of_the_model_behind
     assert [row[:3] for row in scored] == rows
     assert_close([row[3:] for row in scored], predicted(model, AWKWARD))
     assert re.fullmatch(r"scored 13 of 13 rows \([\d,]+ rows/s\)\n", errors)
+
+
+@on_cuda
+def test_on_cuda_a_table_is_scored_in_fp16_and_with_the_same_labels(device, tmp_path, score, model):
+    texts = [text for text, _ in posts(100)]
+    status, output, errors = score(write_csv(tmp_path / "t.csv", [[text] for text in texts], ["text"]))
+    assert status == 0 and "scored 100 of 100 rows" in errors
+    cells, expected = [row[1:] for row in parsed(output)[1:]], predicted(model, texts)
+    agreeing = sum(row[0] == wanted[0] for row, wanted in zip(cells, expected))
+    assert agreeing >= 97       # two classes may be all but even
+    assert [float(row[1]) for row in cells] == pytest.approx([float(row[1]) for row in expected], abs=0.02)
+
+
+@on_cuda
+@pytest.mark.skipif(not pretended.is_here(), reason="a GPU's memory cannot be made short")
+def test_a_device_that_does_not_hold_a_batch_is_told_in_one_line(device, tmp_path, score, monkeypatch):
+    score_table = module.score_table
+
+    def short_of_memory(*arguments):
+        with pretended.memory(more=10_000):
+            return score_table(*arguments)
+
+    monkeypatch.setattr(module, "score_table", short_of_memory)
+    status, _, errors = score(write_csv(tmp_path / "t.csv", [["love"]] * 50, ["text"]))
+    assert (status, errors.splitlines()[-1]) == (
+        2, "error: memory does not hold 64 texts at once; give a smaller --BATCH_SIZE")
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".jsonl.gz"])

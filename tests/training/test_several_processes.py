@@ -112,6 +112,7 @@ def test_processes_told_to_leave_save_together_and_come_back_as_if_nothing_had_b
     assert "BatchNorm takes its statistics from each process's own texts" in screen
     status, screen, left = together("left", 2, leave=5, **constants)
     assert status == 143 and screen.count("interrupted after 5 optimizer steps") == 1
+    assert "torchrun --nproc_per_node=2 " in screen and "--RESUME=True" in screen
     status, screen, resumed = together("left", 2, RESUME=True, **constants)
     assert status == 0, screen
     assert [left[rank] + resumed[rank] for rank in (0, 1)] == whole

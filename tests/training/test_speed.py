@@ -2,9 +2,11 @@
 
 import json
 
+import numpy
+import pretended
 import pytest
 import torch
-from conftest import metrics, tiny_bert
+from conftest import metrics, on_both_devices, on_cuda, tiny_bert
 from test_model import TINY
 from test_training import loader_of, random_rows, setup, small_model
 from torch.nn.functional import cross_entropy
@@ -16,7 +18,7 @@ from BERT_model_aggressive import BertSentimentClassifier
 from training.encoder import end_to_end as end_to_end_module, frozen, processor
 from training.encoder.end_to_end import QUERY, end_to_end, row_length
 from training.encoder.finding import encoder_layers
-from training.encoder.frozen import seeing_bottom
+from training.encoder.frozen import BottomStates, seeing_bottom
 from training.encoder.processor import attend_on_cpu, draw_dropout_quickly, multiply_quickly, processor_features
 from training.run.optimization import Learner, choose_precision
 
@@ -33,18 +35,19 @@ def classifier(config, strategy="none"):
     return BertSentimentClassifier(encoder=AutoModel.from_config(config), freeze_strategy=strategy, dropout=0.0)
 
 
-def batch_of(config, lengths=(12, 5, 5, 9, 3, 1)):
+def batch_of(config, lengths=(12, 5, 5, 9, 3, 1), device="cpu"):
     draw, lengths = torch.Generator().manual_seed(1), torch.tensor(lengths)
     mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
     ids = torch.randint(5, 100, mask.shape, generator=draw)
-    return ids.where(mask.bool(), config.pad_token_id or 0), mask, lengths
+    ids = ids.where(mask.bool(), config.pad_token_id or 0)
+    return ids.to(device), mask.to(device), end_to_end(lengths, ids.shape[1]).to(device)
 
 
 def logits_and_gradients(model, *inputs, **named):
     model.train()
     model.zero_grad()
     logits = model(*inputs, **named)
-    cross_entropy(logits, torch.arange(len(logits)) % 4).backward()
+    cross_entropy(logits, torch.arange(len(logits), device=logits.device) % 4).backward()
     # A bias of all keys shifts each query's scores alike: its true gradient is zero, and what is computed is rounding.
     return logits.detach(), {name: one.grad.clone() for name, one in model.named_parameters()
                              if one.grad is not None and not name.endswith(("key.bias", "k_lin.bias"))}
@@ -57,39 +60,48 @@ def assert_alike(one, other):
         torch.testing.assert_close(one[1][name], other[1][name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.fixture
+def torchs_products():
+    """torch's own way of multiplying, before the test and after it."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
 # Texts end to end
 
 @pytest.mark.parametrize("strategy", ["none", "embed", "half", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_texts_end_to_end_give_the_logits_and_gradients_of_padded_ones(family, strategy):
     config = FAMILIES[family]
-    model, (ids, mask, lengths) = classifier(config, strategy), batch_of(config)
+    model, (ids, mask, layout) = classifier(config, strategy), batch_of(config)
     padded = logits_and_gradients(model, ids, mask)
     assert model.run_end_to_end() == ""
     shapes, top = [], encoder_layers(model.encoder)[-1]
     [query] = [one for name, one in top.named_modules() if name in QUERY]
     for part in (top, query):
         part.register_forward_hook(lambda part, given, output: shapes.extend([given[0].shape, output.shape]))
-    assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
+    assert_alike(logits_and_gradients(model, ids, mask, layout), padded)
     # 35 tokens, filled up to a multiple of 16, and not the 72 positions of padded rows; in the top layer the first tokens
     # of the 6 texts ask and go on
     assert shapes == [(1, 6, 32), (1, 6, 32), (1, 48, 32), (1, 6, 32)]
-    assert_alike(logits_and_gradients(model, ids, mask), padded)        # without lengths, as predict() calls it
+    assert_alike(logits_and_gradients(model, ids, mask), padded)        # without a layout, as padded rows
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_texts_of_one_length_need_no_padding_for_attention_either(family):
     config = FAMILIES[family]
-    model, (ids, mask, lengths) = classifier(config), batch_of(config, (7, 7, 7, 7))
+    model, (ids, mask, layout) = classifier(config), batch_of(config, (7, 7, 7, 7))
     padded = logits_and_gradients(model, ids, mask)
     assert model.run_end_to_end() == ""
-    assert_alike(logits_and_gradients(model, ids, mask, lengths), padded)
+    assert_alike(logits_and_gradients(model, ids, mask, layout), padded)
 
 
 @pytest.mark.parametrize("lengths, positions", [((12, 5, 3), 32), ((12, 3, 1), 16), ((7, 7, 7), 21), ((3,), 3)])
 def test_only_texts_of_different_lengths_are_filled_up(lengths, positions):
     lengths = torch.tensor(lengths)
-    layout = end_to_end(lengths, int(lengths.max()), "cpu")
+    layout = end_to_end(lengths, int(lengths.max()))
     assert row_length(lengths) == len(layout.places) == len(layout.positions) == positions
     real = torch.arange(int(lengths.max())) < lengths[:, None]
     assert layout.places[:lengths.sum()].tolist() == real.flatten().nonzero().flatten().tolist()
@@ -99,19 +111,30 @@ def test_only_texts_of_different_lengths_are_filled_up(lengths, positions):
 def test_what_fills_the_row_changes_nothing(monkeypatch):
     model = classifier(FAMILIES["bert"])
     assert model.run_end_to_end() == ""
-    batch = batch_of(FAMILIES["bert"])
-    filled = logits_and_gradients(model, *batch)
+    filled = logits_and_gradients(model, *batch_of(FAMILIES["bert"]))
     monkeypatch.setattr(end_to_end_module, "ROW_MULTIPLE", 1)
-    assert_alike(logits_and_gradients(model, *batch), filled)
+    assert_alike(logits_and_gradients(model, *batch_of(FAMILIES["bert"])), filled)
+
+
+@on_both_devices
+def test_one_encoder_of_each_kind_gives_the_same_end_to_end_and_above_its_frozen_layers(device):
+    for family in ("bert", "distilbert"):
+        config = FAMILIES[family]
+        model, (ids, mask, layout) = classifier(config, "half").to(device), batch_of(config, device=device)
+        with seeing_bottom(model.encoder) as seen:
+            padded = logits_and_gradients(model, ids, mask)
+        assert model.run_end_to_end() == ""
+        assert_alike(logits_and_gradients(model, ids, mask, layout), padded)
+        assert_alike(logits_and_gradients(model, ids, mask, layout, bottom=seen[0]), padded)
 
 
 def test_a_text_end_to_end_does_not_see_its_neighbours():
     model = classifier(FAMILIES["bert"]).eval()
     model.run_end_to_end()
-    ids, mask, lengths = batch_of(FAMILIES["bert"])
+    ids, mask, layout = batch_of(FAMILIES["bert"])
     changed = ids.clone()
     changed[1, :5] = 7
-    before, after = model(ids, mask, lengths), model(changed, mask, lengths)
+    before, after = model(ids, mask, layout), model(changed, mask, layout)
     assert torch.equal(before[[0, 2, 3, 4, 5]], after[[0, 2, 3, 4, 5]]) and not torch.equal(before[1], after[1])
 
 
@@ -120,10 +143,10 @@ def test_a_text_end_to_end_does_not_see_its_neighbours():
      "its attention has a sliding_window"),
     (MPNetConfig(**TINY), "its states would be")])
 def test_an_encoder_that_cannot_run_texts_end_to_end_keeps_its_padding_and_says_why(config, why):
-    model, (ids, mask, lengths) = classifier(config).eval(), batch_of(config)
+    model, (ids, mask, layout) = classifier(config).eval(), batch_of(config)
     wanted = model(ids, mask)
     assert why in model.run_end_to_end()
-    assert torch.equal(model(ids, mask, lengths), wanted)
+    assert torch.equal(model(ids, mask, layout), wanted)
 
 
 def test_training_computes_no_padding_and_learns_what_it_learns_with_it(train, tmp_path, posts_csv, monkeypatch):
@@ -147,24 +170,68 @@ def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts
     assert len(labels) == 1
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_cuda_no_step_waits_for_the_device():
-    model = small_model().cuda()
+def epoch_without_waits(rows, strategy="none", enable_fp16=True, steps=20, layout_of=end_to_end, **changes):
+    """The figures of an epoch on CUDA in whose middle steps torch raises where the host waits for the device."""
+    model = small_model(freeze_strategy=strategy).cuda()
     assert model.run_end_to_end() == ""
-    precision, loader = choose_precision(enable_fp16=True), loader_of(random_rows(160), 8)
+    if rows.bottom:
+        model.hold_bottom_still()
+    precision, loader = choose_precision(enable_fp16), loader_of(rows, 8, layout_of=layout_of)
     optimizer, schedule, _ = setup(model, loader)
-    steps = []
+    learner = Learner(model, optimizer, schedule, precision, precision.scaler(), **changes)
+    taken, pageable = [], []
 
-    def after_step(watch):      # in between torch raises where the host waits
-        steps.append(1)
-        torch.cuda.set_sync_debug_mode("error" if 3 < len(steps) < 18 else "default")
+    def after_step(watch):
+        taken.append(1)
+        pageable.append(pretended.pageable_copies() if pretended.is_here() else 0)
+        torch.cuda.set_sync_debug_mode("error" if 3 < len(taken) < steps - 2 else "default")
 
     try:
-        learner = Learner(model, optimizer, schedule, precision, precision.scaler())
-        script.train_epoch(learner, loader, after_step=after_step)
+        seen = script.train_epoch(learner, loader, on_step=after_step)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(steps) == 20
+    assert len(taken) == steps
+    assert pageable[3] == pageable[-3], "copies were made from memory that is not pinned"
+    return seen
+
+
+@on_cuda
+@pytest.mark.parametrize("changes", [
+    {}, {"weights": True}, {"label_smoothing": 0.1}, {"weights": True, "label_smoothing": 0.1}, {"max_grad_norm": 0},
+    {"enable_fp16": False}, {"accumulation": 2, "steps": 10}], ids=lambda changes: " ".join(changes))
+def test_on_cuda_no_step_waits_for_the_device(changes):
+    changes = dict(changes)
+    if changes.pop("weights", False):
+        changes["loss_weights"] = torch.tensor([0.5, 1.0, 2.0, 4.0], device="cuda")
+    epoch_without_waits(random_rows(160), **changes)
+
+
+@on_cuda
+def test_on_cuda_no_step_waits_while_the_frozen_layers_are_learned_nor_where_they_are_known():
+    rows = random_rows(160)
+    rows.bottom = BottomStates(rows.starts, 32, numpy.float16)
+    epoch_without_waits(rows, "half")
+    assert rows.bottom.known.all() and numpy.isfinite(rows.bottom.states).all()
+    epoch_without_waits(rows, "half")
+
+
+def test_an_error_that_says_nothing_of_the_encoder_is_not_taken_for_its_refusal(monkeypatch):
+    model = classifier(FAMILIES["bert"])
+
+    def short_of_memory(*arguments, **named):
+        torch.empty(10**15)
+
+    monkeypatch.setattr(end_to_end_module, "attend_text_by_text", short_of_memory)
+    with pytest.raises(RuntimeError, match="allocate"):
+        model.run_end_to_end()
+
+
+def test_the_check_of_texts_end_to_end_does_not_depend_on_what_a_run_before_left(torchs_products, monkeypatch):
+    model, seen = classifier(FAMILIES["bert"]), []
+    model.encoder.register_forward_hook(lambda *given: seen.append(torch.get_float32_matmul_precision()))
+    torch.set_float32_matmul_precision("high")
+    assert model.run_end_to_end() == "" and set(seen) == {"highest"}
+    assert torch.get_float32_matmul_precision() == "high"
 
 
 # Dropout on a CPU
@@ -206,15 +273,6 @@ def test_attention_on_a_cpu_is_torchs_but_for_the_draw_of_its_dropout(heads_at_o
 
 # Matrix products on a CPU
 
-@pytest.fixture
-def torchs_products():
-    """torch's own way of multiplying, before the test and after it."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before)
-
-
 def test_products_stay_as_exact_as_float32(torchs_products):
     multiply_quickly()
     left, right = torch.randn(500, 384), torch.randn(384, 1536)
@@ -240,24 +298,24 @@ def test_products_are_torchs_own_on_another_processor(torchs_products, monkeypat
 
 # Frozen layers, once
 
-@pytest.mark.parametrize("end_to_end", [True, False])
+@pytest.mark.parametrize("unpadded", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("strategy, trained", [("half", 2), ("full", 1)])
-def test_what_the_frozen_layers_gave_stands_for_them(family, strategy, trained, end_to_end):
+def test_what_the_frozen_layers_gave_stands_for_them(family, strategy, trained, unpadded):
     config = FAMILIES[family]
-    model, (ids, mask, lengths) = classifier(config, strategy), batch_of(config)
-    assert not end_to_end or model.run_end_to_end() == ""
+    model, (ids, mask, layout) = classifier(config, strategy), batch_of(config)
+    assert not unpadded or model.run_end_to_end() == ""
     with seeing_bottom(model.encoder) as seen:
-        whole = logits_and_gradients(model, ids, mask, lengths)
+        whole = logits_and_gradients(model, ids, mask, layout)
     [states] = seen
-    if end_to_end:
+    if unpadded:
         states, tokens = torch.zeros(*ids.shape, 32), states[0]
         states[mask.bool()] = tokens[:mask.sum()]
     layers = list(encoder_layers(model.encoder))
     run = []
     for layer in layers:
         layer.register_forward_hook(lambda layer, given, output: run.append(layer))
-    assert_alike(logits_and_gradients(model, ids, mask, lengths, bottom=states), whole)
+    assert_alike(logits_and_gradients(model, ids, mask, layout, bottom=states), whole)
     assert run == layers[-trained:] and list(encoder_layers(model.encoder)) == layers
 
 
@@ -279,7 +337,8 @@ def first_layer_calls(monkeypatch):
     return passes
 
 
-def test_a_run_computes_its_frozen_layers_in_the_first_epoch_only(train, posts_csv, tmp_path, monkeypatch):
+@on_both_devices
+def test_a_run_computes_its_frozen_layers_in_the_first_epoch_only(device, train, posts_csv, tmp_path, monkeypatch):
     passes = first_layer_calls(monkeypatch)
     constants = {"TRAIN_PATH": posts_csv, "FREEZE_STRATEGY": "half", "NUM_EPOCHS": 3, "BATCH_SIZE": 60}
     status, screen, _ = train(**constants)

@@ -200,6 +200,13 @@ def test_a_label_that_training_lacks_is_named_with_its_line(tmp_path):
         class_numbers(table, ["Negative", "Positive"])
 
 
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.05, 0.1, 0.15, 0.25, 0.3, 0.4, 0.5])
+def test_the_share_asked_for_is_set_aside(tmp_path, share):
+    table = read_table(write_csv(tmp_path / "t.csv", posts(200)))
+    _, validation = split_table(table, share, seed=1)
+    assert len(validation) == pytest.approx(share * 200, abs=4)
+
+
 @pytest.mark.parametrize("count", [300, 6000])      # below and above the number of groups that folds are used for
 def test_a_split_keeps_shares_and_never_parts_equal_texts_or_groups(tmp_path, count):
     rows = []

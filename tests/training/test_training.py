@@ -5,26 +5,38 @@ import re
 import subprocess
 import sys
 
+from types import SimpleNamespace
+
 import numpy
 import pytest
 import torch
-from conftest import ROOT, metrics, posts, write_csv
+from conftest import ROOT, metrics, on_both_devices, on_cuda, posts, write_csv
 from transformers import BertConfig, BertModel
 
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from sklearn.svm import LinearSVC
+from training.encoder.end_to_end import end_to_end
 from training.run import baseline as baseline_room
 from training.run.baseline import Baseline, measure_baseline
-from training.run.optimization import (Learner, Precision, choose_precision, count_steps, make_optimizer,
+from training.run.optimization import (Learner, Precision, batch_loss, choose_precision, count_steps, make_optimizer,
                                        make_schedule)
 from training.run.screen import meaning
+from training.run.team import ALONE
 from training.texts.batches import Encoded, LikeLengthBatches, encode, padded
-from training.texts.tables import Table
+from training.texts.tables import Table, Texts
 
 TINY = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 CPU = Precision(torch.device("cpu"), None, "fp32")
 CPU_FP16 = Precision(torch.device("cpu"), torch.float16, "fp16 on the CPU")
+
+
+def fp32(device):
+    return Precision(torch.device(device), None, "fp32")
+
+
+def fp16(device):
+    return Precision(torch.device(device), torch.float16, "fp16")
 
 
 def small_model(dropout=0.0, **arguments):
@@ -41,9 +53,10 @@ def random_rows(count, seed=0):
     return Encoded(numpy.concatenate(rows).astype(numpy.int32), numpy.cumsum([0, *map(len, rows)]), labels)
 
 
-def loader_of(rows, batch_size, seed=0):
+def loader_of(rows, batch_size, seed=0, layout_of=end_to_end):
     sampler = LikeLengthBatches(rows.lengths(), batch_size, 50, seed)
-    return torch.utils.data.DataLoader(rows, batch_sampler=sampler, collate_fn=lambda chosen: padded(chosen, 0))
+    return torch.utils.data.DataLoader(rows, batch_sampler=sampler, pin_memory=torch.cuda.is_available(),
+                                       collate_fn=lambda chosen: padded(chosen, 0, rows.bottom, layout_of))
 
 
 def setup(model, loader, rate=1e-3, epochs=1, accumulation=1, warmup_ratio=0.1, weight_decay=0.01):
@@ -91,22 +104,65 @@ def test_biases_and_norms_are_not_decayed_and_everything_trainable_is_in_the_opt
     assert any("LayerNorm.weight" in name for name in undecayed) and any(name.endswith("bias") for name in undecayed)
 
 
-def test_accumulated_small_batches_make_the_same_step_as_one_large_batch():
-    rows = random_rows(16)
-    after = []
-    for batch_size, accumulation in ((16, 1), (4, 4)):
-        model = small_model(head="linear")
-        loader = loader_of(rows, batch_size)
+@on_both_devices
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rows, batch_size, accumulation", [(16, 4, 4), (45, 32, 2)])
+def test_accumulated_batches_make_the_same_step_as_one_batch_of_all_their_rows(
+        device, rows, batch_size, accumulation, weighted):
+    rows, gradients, precision = random_rows(rows), [], fp32(device)
+    weights = torch.tensor([0.5, 1.0, 2.0, 4.0], device=device) if weighted else None
+    for size, passes in ((len(rows), 1), (batch_size, accumulation)):
+        model = small_model(head="linear").to(device)
+        loader = loader_of(rows, size)
         optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
-        script.train_epoch(Learner(model, optimizer, schedule, CPU, CPU.scaler(), accumulation=accumulation), loader)
-        after.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
-    torch.testing.assert_close(*after, rtol=1e-4, atol=1e-6)
+        optimizer.register_step_pre_hook(lambda *_: gradients.append(
+            torch.cat([parameter.grad.flatten().clone() for parameter in model.parameters()])))
+        script.train_epoch(Learner(model, optimizer, schedule, precision, precision.scaler(), accumulation=passes,
+                                   max_grad_norm=0, loss_weights=weights), loader)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_are_unscaled_before_they_are_clipped():
+@on_both_devices
+def test_batches_of_a_step_are_weighed_by_their_rows_under_the_scaler_too(device):
+    rows, steps = random_rows(45), []
+    for precision in (fp32(device), fp16(device)):
+        model, loader = small_model(head="linear").to(device), loader_of(rows, 32)
+        optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
+        optimizer.register_step_pre_hook(lambda *_: steps.append(
+            torch.cat([parameter.grad.flatten().clone() for parameter in model.parameters()])))
+        scaler = torch.amp.GradScaler(device, init_scale=2.0**10, enabled=precision.dtype is not None)
+        script.train_epoch(Learner(model, optimizer, schedule, precision, scaler, accumulation=2, max_grad_norm=0), loader)
+    assert (steps[1] - steps[0]).norm() < 0.01 * steps[0].norm()        # weighed by batches it would be a third
+
+
+@on_both_devices
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, (0.5, 1.0, 2.0, 4.0)])
+def test_the_loss_is_torchs_cross_entropy(device, weights, smoothing):
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = (made.to(device) for made in (torch.randn(9, 4, generator=draw),
+                                                   torch.randint(4, (9,), generator=draw)))
+    weights = None if weights is None else torch.tensor(weights, device=device)
+    learner = SimpleNamespace(loss_weights=weights, label_smoothing=smoothing, team=ALONE)
+    torch.testing.assert_close(batch_loss(logits, labels, learner, []), torch.nn.functional.cross_entropy(
+        logits, labels, weights, label_smoothing=smoothing))
+
+
+def test_the_two_batches_that_need_most_memory_come_first_and_only_in_the_first_epoch():
+    lengths = numpy.random.default_rng(0).integers(3, 120, 900)
+    batches = LikeLengthBatches(lengths, 32, 5, seed=7)
+    needed = {}
+    for batches.epoch in (1, 2):
+        needed[batches.epoch] = [len(batch) * lengths[batch].max() for batch in batches]
+    assert sorted(needed[1])[-2:] == needed[1][:2][::-1]
+    assert sorted(needed[2])[-2:] != needed[2][:2][::-1] and sorted(needed[1]) == sorted(needed[1])
+
+
+@on_both_devices
+def test_gradients_are_unscaled_before_they_are_clipped(device):
     after = []
-    for precision in (CPU, CPU_FP16):
-        model, loader = small_model(head="linear"), loader_of(random_rows(8), 8)
+    for precision in (fp32(device), fp16(device)):
+        model, loader = small_model(head="linear").to(device), loader_of(random_rows(8), 8)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)     # plain descent: the step's length is the gradient's
         schedule = make_schedule(optimizer, 4, 0.0)
         before = torch.cat([one.detach().flatten().clone() for one in model.parameters()])
@@ -116,22 +172,26 @@ def test_gradients_are_unscaled_before_they_are_clipped():
     assert after[0] == pytest.approx(0.01, rel=1e-3) and after[1] == pytest.approx(0.01, rel=1e-2)
 
 
-def test_a_step_that_the_scaler_skips_moves_neither_weights_nor_schedule_and_is_counted():
-    model, loader = small_model(), loader_of(random_rows(32), 8)
-    optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)    # overflows fp16 in the first steps, then settles
-    seen = script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
-    assert seen["skipped"] == 4 and schedule.last_epoch == 0
-    before = [one.detach().clone() for one in model.parameters()]
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    seen = script.train_epoch(Learner(model, optimizer, schedule, CPU_FP16, scaler), loader)
-    assert seen["skipped"] == 0 and schedule.last_epoch == 4
+@on_both_devices
+def test_a_step_that_the_scaler_skips_costs_one_place_of_the_schedule_and_is_counted(device, recwarn):
+    model, loader = small_model().to(device), loader_of(random_rows(32), 8)
+    optimizer, schedule, _ = setup(model, loader, warmup_ratio=0.0, epochs=2)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    scaler = torch.amp.GradScaler(device, init_scale=2.0**40)   # overflows fp16 in the first steps, then settles
+    seen = script.train_epoch(Learner(model, optimizer, schedule, fp16(device), scaler), loader)
+    assert seen["skipped"] == 4 and schedule.last_epoch == 4
+    assert all(torch.equal(parameter, kept) for parameter, kept in zip(model.parameters(), before))
+    assert not [warning for warning in recwarn if "lr_scheduler.step" in str(warning.message)]
+    scaler = torch.amp.GradScaler(device, init_scale=2.0**10)
+    seen = script.train_epoch(Learner(model, optimizer, schedule, fp16(device), scaler), loader)
+    assert seen["skipped"] == 0 and schedule.last_epoch == 8
     assert any(not torch.equal(one, other) for one, other in zip(before, model.parameters()))
 
 
-@pytest.mark.parametrize("precision", [CPU, CPU_FP16], ids=["fp32", "fp16"])
-def test_a_small_model_learns_its_rows_in_either_precision(precision):
-    model, loader = small_model(), loader_of(random_rows(64), 16)
+@on_both_devices
+@pytest.mark.parametrize("precision_on", [fp32, fp16])
+def test_a_small_model_learns_its_rows_in_either_precision(device, precision_on):
+    model, loader, precision = small_model().to(device), loader_of(random_rows(64), 16), precision_on(device)
     optimizer, schedule, _ = setup(model, loader, rate=3e-3, epochs=15)
     learner = Learner(model, optimizer, schedule, precision, precision.scaler())
     losses = [script.train_epoch(learner, loader)["loss"] for _ in range(15)]
@@ -139,17 +199,24 @@ def test_a_small_model_learns_its_rows_in_either_precision(precision):
     assert {one.dtype for one in model.parameters()} == {torch.float32}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@on_cuda
 def test_on_cuda_the_script_trains_in_fp16_and_learns(train, posts_csv, tmp_path):
     status, screen, _ = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=8, LEARNING_RATE=2e-3, EARLY_STOPPING_PATIENCE=0)
     assert status == 0 and "precision  fp16" in screen
     assert metrics(tmp_path / "run")[-1]["val_acc"] > 0.8
 
 
+@on_cuda
+def test_on_cuda_the_script_trains_in_fp32_where_it_is_asked_to(train, posts_csv):
+    status, screen, _ = train(TRAIN_PATH=posts_csv, ENABLE_FP16=False)
+    assert status == 0 and "precision  fp32    ENABLE_FP16 is off" in screen
+
+
 def test_without_cuda_the_script_says_that_fp16_has_no_effect(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     precision = choose_precision(enable_fp16=True)
-    assert precision.dtype is None and precision.reason == "fp32    no CUDA device: ENABLE_FP16 has no effect here"
+    assert precision.dtype is None and precision.name == "fp32"
+    assert precision.reason == "no CUDA device: ENABLE_FP16 has no effect here"
     assert not precision.scaler().is_enabled()
 
 
@@ -201,15 +268,16 @@ def test_a_batch_marks_its_padding_in_the_mask():
     assert batch["rows"].tolist() == [4, 2] and batch["labels"].tolist() == [1, 0]
 
 
-def test_validation_gives_the_logits_in_the_order_of_the_rows():
-    model, rows = small_model().eval(), random_rows(21)
+@on_both_devices
+def test_validation_gives_the_logits_in_the_order_of_the_rows(device):
+    model, rows = small_model().eval().to(device), random_rows(21)
     by_length = torch.utils.data.DataLoader(rows, batch_size=4, sampler=numpy.argsort(rows.lengths()).tolist(),
                                             collate_fn=lambda chosen: padded(chosen, 0))
-    logits, loss = script.evaluate(model, by_length, CPU)
+    logits, loss = script.evaluate(model, by_length, fp32(device))
     for row in range(21):
         single = padded([rows[row]], 0)
-        torch.testing.assert_close(model(single["input_ids"], single["attention_mask"])[0], logits[row],
-                                   rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(single["input_ids"].to(device), single["attention_mask"].to(device))[0].cpu(),
+                                   logits[row], rtol=1e-4, atol=1e-5)
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, torch.tensor(rows.labels)).item())
 
 
@@ -381,7 +449,7 @@ def bad_inputs(folder):
         "no such column": ({"TRAIN_PATH": good, "TEXT_COLUMN": "body"}, "no column 'body'; it has text, label"),
         "a directory": ({"TRAIN_PATH": folder}, "is a directory"),
         "an empty file": ({"TRAIN_PATH": empty}, "is empty"),
-        "one row to train on": ({"TRAIN_PATH": good, "MAX_TRAIN_ROWS": 1}, "one row is left to train on"),
+        "one row to train on": ({"TRAIN_PATH": good, "MAX_TRAIN_ROWS": 1}, "MAX_TRAIN_ROWS is 1; a model is trained on two rows at least"),
         "a header and no rows": ({"TRAIN_PATH": write_csv(folder / "header.csv", [])}, "has no rows below its header"),
         "one class only": ({"TRAIN_PATH": write_csv(folder / "one.csv", [("a b", 1), ("c d", 1)])}, "every label is '1'"),
         "an unknown label": ({"TRAIN_PATH": good, "VAL_PATH": write_csv(folder / "v.csv", [("x", "Angry")])},
@@ -449,3 +517,17 @@ def test_the_official_validation_file_is_called_out(train, real_data):
     assert status == 0
     assert "of the validation texts 71.6% and of the ids 100.0% stand in training too" in screen
     assert "INFLATED" in screen and "inflated: 100% of validation stands in training" in screen
+
+
+def test_a_validation_loss_that_is_no_number_is_said():
+    baseline = Baseline(loss=1.38, accuracy=0.3, largest_class="a", linear_accuracy=0.5, linear_macro_f1=0.5)
+    assert "not a number" in meaning([{"val_loss": float("nan"), "train_loss": 1.0}], baseline)
+
+
+def test_guessing_stays_finite_where_training_lacks_a_class():
+    training = Table("", Texts(["good"] * 30), ["0"] * 30)
+    validation = Table("", Texts(["good"] * 4), ["0", "0", "0", "2"])
+    labels = numpy.zeros(30, dtype=int), numpy.array([0, 0, 0, 2])
+    baseline = measure_baseline(training, validation, ["0", "1", "2"], *labels)
+    assert baseline.loss == pytest.approx(-(3 * numpy.log(31 / 33) + numpy.log(1 / 33)) / 4)
+    assert meaning([{"val_loss": 5.0, "train_loss": 5.0}], baseline).startswith("no better than guessing")

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from training.encoder.finding import encoder_layers, first_line, quiet_transformers
-from training.encoder.processor import attend_on_cpu
+from training.encoder.processor import attend_on_cpu, full_precision
+from training.memory import out_of_memory
 
 TEXT_BY_TEXT = "text_by_text"       # this attention's name in transformers
 STATES_ALIKE = 1e-4                 # relative distance that rounding explains
@@ -27,6 +28,18 @@ class EndToEnd:
     places: torch.Tensor        # [row]: of each token in the flattened batch
     real: torch.Tensor | None   # [1, texts, 1, width]: False on padding; None where there is none
 
+    def with_tensors(self, change):
+        """The same layout, its tensors changed."""
+        return EndToEnd(self.texts, self.width, *(None if tensor is None else change(tensor) for tensor in
+                                                  (self.starts, self.positions, self.places, self.real)))
+
+    def pin_memory(self):
+        """What a DataLoader calls, so that the copy to a device need not wait."""
+        return self.with_tensors(torch.Tensor.pin_memory)
+
+    def to(self, device):
+        return self.with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
 
 def row_length(lengths):
     """Positions in the row of texts of these lengths: a multiple of ROW_MULTIPLE, unless all are alike."""
@@ -34,8 +47,8 @@ def row_length(lengths):
     return tokens if bool((lengths == lengths[0]).all()) else math.ceil(tokens / ROW_MULTIPLE) * ROW_MULTIPLE
 
 
-def end_to_end(lengths, width, device):
-    """lengths: tokens of each text, on the CPU; the layout's tensors are on the device.
+def end_to_end(lengths, width):
+    """The layout, on the CPU, of texts of these lengths [texts] in a batch so wide.
 
     What the row's length lacks is filled with one place of padding, again and again, to which no text attends.
     """
@@ -49,8 +62,7 @@ def end_to_end(lengths, width, device):
         shortest = lengths.argmin()
         places = torch.cat([places, (shortest * width + lengths[shortest]).expand(missing)])
         positions = torch.cat([positions, positions.new_zeros(missing)])
-    return EndToEnd(len(lengths), width, *(part if part is None else part.to(device, non_blocking=True)
-                                           for part in (starts, positions, places, real)))
+    return EndToEnd(len(lengths), width, starts, positions, places, real)
 
 
 def use_attention_text_by_text(encoder):
@@ -125,26 +137,35 @@ def try_end_to_end(model):
     attention_before = encoder.config._attn_implementation
     padding = getattr(encoder.config, "pad_token_id", None) or 0
     ids, lengths = made_up_texts(encoder.config, model.max_length, padding)
-    mask = torch.arange(ids.shape[1]) < lengths[:, None]
+    mask, layout = torch.arange(ids.shape[1]) < lengths[:, None], end_to_end(lengths, ids.shape[1]).to(device)
     ids = ids.where(mask, padding).to(device)
     model.eval()
     try:
-        with quiet_transformers():
-            padded = model.pooled(ids, mask.long().to(device))
-            use_attention_text_by_text(encoder)
-            for model.first_position in (0, padding + 1):       # the second is RoBERTa's way of counting
-                apart = (model.pooled_end_to_end(ids, lengths) - padded).norm() / padded.norm()
-                if apart < STATES_ALIKE:
-                    return ""
-        why_not = f"its states would be {apart:.1e} apart"
-    except Exception as error:      # an encoder can refuse in as many ways as there are encoders
-        why_not = first_line(error)
+        with quiet_transformers(), full_precision():
+            padded = model.pooled(ids, mask.long().to(device))      # what fails here fails in training too
+            why_not = find_first_position(model, ids, layout, padded, padding)
+            if why_not:
+                model.first_position = None
+                encoder.set_attn_implementation(attention_before)
     finally:
         model.train(was_training)
-    model.first_position = None
-    with quiet_transformers():
-        encoder.set_attn_implementation(attention_before)
     return why_not
+
+
+def find_first_position(model, ids, layout, padded, padding):
+    """Leave first_position where texts end to end give the states of padded rows; returns why none does, else ''."""
+    try:
+        use_attention_text_by_text(model.encoder)
+        for model.first_position in (0, padding + 1):       # the second is RoBERTa's way of counting
+            apart = (model.pooled_end_to_end(ids, layout) - padded).norm() / padded.norm()
+            if apart < STATES_ALIKE:
+                return ""
+    except (ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
+            ValueError) as error:       # an encoder can refuse in as many ways as there are encoders
+        if out_of_memory(error) or "CUDA error" in str(error):      # no word on the encoder
+            raise
+        return first_line(error)
+    return f"its states would be {apart:.1e} apart"
 
 
 def made_up_texts(config, max_length, padding):

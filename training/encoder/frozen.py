@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from training.encoder.finding import EMBEDDING_MODULES, embedding_modules, encoder_layers
-from training.encoder.processor import memory_bytes
+from training.memory import memory_bytes
 
 CACHE_MEMORY = 0.25     # share of the machine's memory for CACHE_FROZEN_LAYERS; what needs more goes to the disk, in fp16
 

@@ -1,8 +1,6 @@
-"""What makes training on a CPU faster without changing what is learned: dropout, attention, products, memory kept."""
+"""What makes training on a CPU faster without changing what is learned: dropout, attention, products."""
 
 import contextlib
-import ctypes
-import os
 import platform
 from pathlib import Path
 
@@ -11,7 +9,6 @@ from torch import nn
 
 SCORES_AT_ONCE = 2**18              # of attention on a CPU: 1 MB
 PRODUCT_ROUNDING = 1e-5             # relative; float32 stays below 1e-6, bfloat16 has some 2e-3
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4   # glibc's numbers for mallopt(), from <malloc.h>
 
 
 def attend_on_cpu(query, key, value, attn_mask, dropout_p, scale):
@@ -81,6 +78,17 @@ def multiply_quickly():
         torch.set_float32_matmul_precision(before)
 
 
+@contextlib.contextmanager
+def full_precision():
+    """float32 products as exact as they can be, whatever the process is set to."""
+    products = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+
+
 def processor_features():
     """What the system says of its processor_features, maker and features."""
     try:
@@ -94,22 +102,3 @@ def processor_name():
     lines = processor_features().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
                 platform.processor() or platform.machine())
-
-
-def keep_freed_memory():
-    """On a CPU with glibc: keep what a step frees for the next one, instead of giving it back to the system.
-
-    glibc maps blocks above 32 MB anew each time, the gradient of the word embeddings among them, and the system clears
-    their pages: a tenth of a step.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):       # no glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)                      # blocks that the system maps one by one: none
-        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)    # free memory above which some is given back: never
-
-
-def memory_bytes():
-    """Of the machine; 8 GB where the system does not say."""
-    if not hasattr(os, "sysconf"):
-        return 8e9
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

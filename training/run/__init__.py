@@ -9,7 +9,8 @@ tally.py            what an epoch sums up, and flags of numbers gone wrong
 state.py            the Progress, saved and gone on from
 results.py          what each epoch leaves in the folder
 ensemble.py         the means over several epochs
-screen.py           all that is said
+process.py          what a run sets for its whole process
+screen.py           what is said on the screen
 interruption.py     Ctrl-C and SIGTERM
 trouble.py          what can go wrong, in one line for people
 trials.py           several runs, one after the other

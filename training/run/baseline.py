@@ -16,7 +16,8 @@ BASELINE_ROWS = 200_000     # that the linear model is fitted on at most; its me
 @dataclass
 class Baseline:
     """What needs no encoder, measured on the same rows."""
-    loss: float             # of giving each class its training share as probability
+    loss: float             # of giving each class its training share as probability; counted one higher each where
+                            # training lacks one of the classes
     accuracy: float         # of always naming the largest class of training
     largest_class: str
     linear_accuracy: float  # LinearSVC over TF-IDF
@@ -26,7 +27,8 @@ class Baseline:
 
 def measure_baseline(training, validation, names, training_labels, validation_labels, seed=0):
     """Guessing, and a linear model over TF-IDF, both fitted on the training rows; it on BASELINE_ROWS at most."""
-    shares = numpy.bincount(training_labels, minlength=len(names)) / len(training_labels)
+    counts = numpy.bincount(training_labels, minlength=len(names))
+    shares = (counts + (counts.min() == 0)) / (counts + (counts.min() == 0)).sum()
     vectors = TfidfVectorizer(token_pattern=WORD)
     texts, labels, linear_model = training.texts, training_labels, Baseline.linear_model
     if len(training) > BASELINE_ROWS:
@@ -39,8 +41,7 @@ def measure_baseline(training, validation, names, training_labels, validation_la
         linear = model.predict(vectors.transform(validation.texts))
     except ValueError:      # no word in any text: the linear model has nothing to see and guesses
         linear = numpy.full_like(validation_labels, shares.argmax())
-    with numpy.errstate(divide="ignore"):
-        return Baseline(float(-numpy.log(shares)[validation_labels].mean()),
-                        float((validation_labels == shares.argmax()).mean()), names[shares.argmax()],
-                        accuracy_score(validation_labels, linear),
-                        f1_score(validation_labels, linear, average="macro", zero_division=0), linear_model)
+    return Baseline(float(-numpy.log(shares)[validation_labels].mean()),
+                    float((validation_labels == shares.argmax()).mean()), names[shares.argmax()],
+                    accuracy_score(validation_labels, linear),
+                    f1_score(validation_labels, linear, average="macro", zero_division=0), linear_model)

@@ -6,6 +6,7 @@ import numpy
 import torch
 from torch.utils.data import DataLoader
 
+from training.encoder.end_to_end import end_to_end
 from training.run.baseline import Baseline
 from training.run.screen import say
 from training.run.team import ALONE
@@ -50,7 +51,7 @@ def read_tables(settings):
         class_numbers(validation, class_names(whole.labels))    # a class that training lacks is refused at once
         return sample_rows(whole, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole
     training, validation = split_table(whole, settings.VALIDATION_SHARE, settings.SEED)
-    if len(training) < 2 or settings.MAX_TRAIN_ROWS == 1:
+    if len(training) < 2:
         raise TableError(f"{whole.path}: one row is left to train on; give more rows")
     if 0 < settings.MAX_TRAIN_ROWS < len(training):
         share = settings.MAX_TRAIN_ROWS / len(training)
@@ -59,11 +60,14 @@ def read_tables(settings):
     return training, validation, whole
 
 
-def make_loaders(settings, training, validation, pad_id, device, team=ALONE):
+def make_loaders(settings, training, validation, model, team=ALONE):
     """(training loader, validation loader) of this process's share; the latter goes through the rows by length."""
+    pad_id = model.tokenizer.pad_token_id or 0
+    layout_of = None if model.first_position is None else end_to_end    # in the batch, so that the loader pins it
+
     def loader(dataset, **batches):
         return DataLoader(
-            dataset, collate_fn=lambda rows: padded(rows, pad_id, dataset.bottom), pin_memory=device.type == "cuda",
+            dataset, collate_fn=lambda rows: padded(rows, pad_id, dataset.bottom, layout_of), pin_memory=model.device().type == "cuda",
             generator=torch.Generator(),    # of its own: a resumed epoch draws what the dropout would have drawn
             **batches)
 

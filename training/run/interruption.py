@@ -1,10 +1,12 @@
-"""Ctrl-C and SIGTERM: the step under way is finished, the run saved, and the command that goes on with it told."""
+"""Ctrl-C and SIGTERM are noted here; train_epochs and after_step of the script finish the step, save and leave."""
 
 import os
 import shlex
 import signal
 import sys
 import threading
+
+from training.constants import name_of
 
 
 class Interrupted(Exception):
@@ -38,6 +40,8 @@ class Interruption:
             raise Interrupted
 
 
-def command_to_resume(folder, arguments):
-    kept = [argument for argument in arguments if argument.removeprefix("--").partition("=")[0] not in ("RESUME", "OUTPUT_DIR")]
-    return shlex.join(["python", sys.argv[0], *kept, f"--OUTPUT_DIR={folder}", "--RESUME=True"])
+def command_to_resume(folder, arguments, processes=1):
+    """The command line that goes on with the run in this folder, by as many processes as it had."""
+    kept = [argument for argument in arguments if name_of(argument) not in ("RESUME", "OUTPUT_DIR")]
+    started = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}"]
+    return shlex.join([*started, sys.argv[0], *kept, f"--OUTPUT_DIR={folder}", "--RESUME=True"])

@@ -20,7 +20,8 @@ class Precision:
     """What the forward pass computes in, and why."""
     device: torch.device
     dtype: torch.dtype | None       # of autocast; None: everything in float32
-    reason: str
+    name: str                       # fp32 or fp16
+    reason: str = ""
 
     def autocast(self):
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
@@ -32,10 +33,10 @@ class Precision:
 
 def choose_precision(enable_fp16):
     if not torch.cuda.is_available():
-        return Precision(torch.device("cpu"), None, "fp32    no CUDA device: ENABLE_FP16 has no effect here")
+        return Precision(torch.device("cpu"), None, "fp32", "no CUDA device: ENABLE_FP16 has no effect here")
     if not enable_fp16:
-        return Precision(torch.device("cuda"), None, "fp32    ENABLE_FP16 is off")
-    return Precision(torch.device("cuda"), torch.float16, "fp16    autocast with a gradient scaler; weights stay fp32")
+        return Precision(torch.device("cuda"), None, "fp32", "ENABLE_FP16 is off")
+    return Precision(torch.device("cuda"), torch.float16, "fp16", "autocast with a gradient scaler; weights stay fp32")
 
 
 def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rate=0.0):
@@ -53,8 +54,8 @@ def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rat
     for part, parameters in reversed(parts.items()):
         for parameter in parameters:
             if parameter.requires_grad:
-                key = rate, decay = rates[part], weight_decay if parameter.dim() > 1 else 0.0
-                groups.setdefault(key, {"params": [], "lr": rate, "weight_decay": decay})["params"].append(parameter)
+                rate, decay = rates[part], weight_decay if parameter.dim() > 1 else 0.0
+                groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})["params"].append(parameter)
     return torch.optim.AdamW(sorted(groups.values(), key=lambda group: (-group["lr"], -group["weight_decay"])),
                              lr=learning_rate, fused=True)
 
@@ -67,7 +68,11 @@ def count_steps(batches, accumulation, epochs):
 
 def make_schedule(optimizer, steps, warmup_ratio):
     """Linear warm-up and decay, counted in optimizer steps and to be stepped after each of them."""
-    return transformers.get_linear_schedule_with_warmup(optimizer, round(warmup_ratio * steps), steps)
+    return transformers.get_linear_schedule_with_warmup(optimizer, warm_up_steps(steps, warmup_ratio), steps)
+
+
+def warm_up_steps(steps, warmup_ratio):
+    return round(warmup_ratio * steps)
 
 
 def class_loss_weights(labels, classes, device):
@@ -78,27 +83,40 @@ def class_loss_weights(labels, classes, device):
     return torch.tensor(weights, dtype=torch.float32, device=device)
 
 
-def batch_loss(logits, labels, loss_weights, label_smoothing, team):
-    """The mean loss of the rows; of several processes' rows together, once their gradients are averaged."""
-    if team.size == 1:
-        return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing)
-    weight = loss_weights[labels].sum() if loss_weights is not None else logits.new_tensor(float(len(labels)))
-    torch.distributed.all_reduce(weight)
-    return cross_entropy(logits, labels, loss_weights, label_smoothing=label_smoothing, reduction="sum") \
-        * team.size / weight
+def batch_loss(logits, labels, learner, weights_of_group):
+    """The mean loss of the rows, each weighed by its class; of several processes' rows together, once their gradients
+    are averaged. The rows' weight is put behind weights_of_group, the weights of the batches of this step.
+
+    Of several batches to a step each is divided by the first one's weight, for want of their sum: see weigh_group.
+    """
+    loss = cross_entropy(logits, labels, learner.loss_weights, label_smoothing=learner.label_smoothing,
+                         reduction="sum")       # for the mean with both options torch makes the host wait
+    weight = torch.full((), float(len(labels)), device=logits.device) if learner.loss_weights is None else \
+        learner.loss_weights[labels].sum()
+    if learner.team.size > 1:
+        torch.distributed.all_reduce(weight)
+    weights_of_group.append(weight)
+    return loss * learner.team.size / weights_of_group[0]
+
+
+def weigh_group(gradients, weights):
+    """Make gradients that were summed over several batches those of the mean over all their rows."""
+    if len(weights) > 1:
+        torch._foreach_mul_(gradients, weights[0] / torch.stack(weights).sum())
 
 
 def logits_of(model, batch, precision, bottom=None):
     """Logits [rows, classes] in float32 of a batch from a loader; bottom: the BottomStates to learn its rows' from."""
     inputs = {name: batch[name].to(precision.device, non_blocking=True)
               for name in ("input_ids", "attention_mask", "bottom") if name in batch}
+    layout = batch["layout"].to(precision.device) if "layout" in batch else None
     if "bottom" in inputs:
         inputs["bottom"] = inputs["bottom"].float()
     with precision.autocast():
         if bottom is None or "bottom" in batch:
-            return model(**inputs, lengths=batch["lengths"]).float()
+            return model(**inputs, layout=layout).float()
         with seeing_bottom(model.encoder) as seen:
-            logits = model(**inputs, lengths=batch["lengths"])
+            logits = model(**inputs, layout=layout)
     lengths = batch["lengths"].numpy()
     states = seen[0][0, :lengths.sum()] if seen[0].shape[0] == 1 else seen[0][inputs["attention_mask"].bool()]
     bottom.keep(batch["rows"].numpy(), states, lengths)

@@ -9,6 +9,8 @@ from training.files import write_whole
 from training.report.page import write_run_report
 from training.run.folder import versions
 
+PAGE_SECONDS = 20       # between two drawings of report.html while a run goes on
+
 
 def epoch_figures(epoch, seen, val_loss, predictions, labels):
     """One line of metrics.jsonl."""
@@ -31,9 +33,6 @@ def classes_told(names, labels, predictions):
     return report, "\n".join(lines) + "\n"
 
 
-PAGE_SECONDS = 20       # between two drawings of report.html while a run goes on: one takes as long as a tiny epoch
-
-
 def write_results(data, place, progress):
     """metrics.jsonl, and of the best epoch the classification report, the confusion matrix and, where it is time for
     it, report.html."""
@@ -48,6 +47,7 @@ def write_results(data, place, progress):
 
 
 def write_page(data, place, progress):
+    """report.html as the run stands now."""
     place.page_drawn = time.monotonic()
     write_run_report(place.folder, data, progress.history, progress.best, vars(place.settings),
                      place.facts | {"versions": versions()})

@@ -1,4 +1,4 @@
-"""All that a training run says on the screen."""
+"""What a training run says on the screen from its plan to its last line; trials and ensembles have tables of their own."""
 
 import math
 from collections import Counter
@@ -47,7 +47,7 @@ def say_model(model, precision, why_padded):
     """What the model runs on and how; why_padded: why its encoder cannot run texts end to end, or ''."""
     say("device", torch.cuda.get_device_name() if precision.device.type == "cuda" else
         f"cpu, {torch.get_num_threads()} threads")
-    say("precision", precision.reason)
+    say("precision", f"{precision.name}    {precision.reason}")
     say("padding", "none computed outside attention: a batch's texts run end to end" if not why_padded else
         f"batches of like length; {type(model.encoder).__name__} cannot run texts end to end: {why_padded}")
 
@@ -63,15 +63,19 @@ def say_parameters(model):
         say("parameters" if line == 0 else "", text)
 
 
-def say_plan(settings, schedule, steps_per_epoch, steps, merged):
-    """The whole schedule before any time is spent on it; merged: rows that join the batch before them."""
-    warmup = round(settings.WARMUP_RATIO * steps)
-    say("schedule", f"{steps:,} optimizer steps, {steps_per_epoch:,} an epoch; warm-up {warmup:,} steps")
-    points = sorted({0, warmup // 2, warmup, (warmup + steps) // 2, steps - 1})
-    rates = [settings.LEARNING_RATE * schedule.lr_lambdas[0](point) for point in points]
+def say_plan(optimizer, schedule, warm_up, steps_per_epoch, steps):
+    """The whole schedule before any time is spent on it: the highest rate of all groups, as the epochs' lines tell it."""
+    say("schedule", f"{steps:,} optimizer steps, {steps_per_epoch:,} an epoch; warm-up {warm_up:,} steps")
+    highest = max(group["initial_lr"] for group in optimizer.param_groups)
+    points = sorted({0, warm_up // 2, warm_up, (warm_up + steps) // 2, steps - 1})
+    rates = [highest * schedule.lr_lambdas[0](point) for point in points]
     say("", "rate at step " + ", ".join(f"{point + 1:,}: {rate:.2g}" for point, rate in zip(points, rates)))
-    if merged:
-        say("", f"the last batch of an epoch would have {merged} rows only; they join the batch before it")
+
+
+def say_merged(rows):
+    """How many rows are too few for a last batch of their own."""
+    if rows:
+        say("", f"the last batch of an epoch would have {rows} rows only; they join the batch before it")
 
 
 def say_look(judgement):
@@ -80,7 +84,7 @@ def say_look(judgement):
         say("look" if line == 0 else "", text)
 
 
-# What an epoch's figures mean: the guide's tuning table, as shares of the loss of guessing on this data. Its bounds
+# What an epoch's figures mean: the tuning table of the guide from which these scripts grew, as shares of the loss of guessing on this data. Its bounds
 # 1.38, 1.0 and 0.5 were written for four equal classes, where guessing costs ln 4.
 MEANINGS = ((0.98, "no better than guessing; python diagnose_bert.py says why"),
             (1.0 / math.log(4), "learning slowly"),
@@ -96,7 +100,8 @@ def meaning(history, baseline):
         if last["val_loss"] > before["val_loss"] and last["train_loss"] < before["train_loss"] \
                 and last["val_loss"] < baseline.loss:
             return "validation loss rises while training loss falls: overfitting begins"
-    return next(text for bound, text in MEANINGS if last["val_loss"] > bound * baseline.loss)
+    return next((text for bound, text in MEANINGS if last["val_loss"] > bound * baseline.loss),
+                "the validation loss is not a number: weights or activations have overflowed")
 
 
 def say_epoch(history, baseline, warning):

@@ -30,6 +30,7 @@ class Progress:
     epoch: int = 1              # the epoch under way
     step: int = 0               # optimizer steps in all, those that the scaler skipped among them
     tally: Tally | None = None  # of the epoch under way
+    skipped_in_a_row: int = 0   # steps that the scaler had skipped one after the other when the last epoch ended
     history: list[dict] = dataclasses.field(default_factory=list)
     best: dict | None = None    # the best epoch's line of history and its probabilities [validation rows, classes]
     finished: bool = False
@@ -37,8 +38,14 @@ class Progress:
                                                                         # probabilities
 
 
+def table_sums(settings):
+    """Checksums of the tables' files."""
+    return {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH),
+            "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""}
+
+
 def rows_sha256(*encoded):
-    """Of the rows as they reach the model: the same file, split and tokenizer give the same."""
+    """A checksum of the rows as they reach the model: the same file, split and tokenizer give the same."""
     digest = hashlib.sha256()
     for rows in encoded:
         for array in (rows.ids, rows.starts, rows.labels):
@@ -103,8 +110,9 @@ def whole_state(learner, place, progress, of_each):
         best, probabilities = best.copy(), torch.from_numpy(best["probabilities"])
         del best["probabilities"]
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished,
-             "history": progress.history, "best": best, "constants": vars(place.settings), "data": place.sha256,
-             "versions": versions(), "device": str(learner.precision.device), "processes": learner.team.size,
+             "skipped_in_a_row": progress.skipped_in_a_row, "history": progress.history, "best": best,
+             "constants": vars(place.settings), "data": place.sha256, "versions": versions(),
+             "device": str(learner.precision.device), "processes": learner.team.size,
              "best_sha256": file_sha256(place.folder / "best" / "model.safetensors") if best else None}
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
             "ensemble": [epoch | {"probabilities": torch.from_numpy(epoch["probabilities"])}
@@ -174,7 +182,8 @@ def resume(learner, place):
         say("resume", f"{place.folder} has no saved state: the run begins at the start")
         return None
     about = json.loads(state["about"])
-    progress = Progress(about["epoch"], about["step"], None, about["history"], about["best"], about["finished"])
+    progress = Progress(about["epoch"], about["step"], skipped_in_a_row=about.get("skipped_in_a_row", 0),
+                        history=about["history"], best=about["best"], finished=about["finished"])
     say("resume", f"epoch {progress.epoch}, after {progress.step:,} optimizer steps, from {place.folder}"
         if not progress.finished else f"{place.folder} is finished: nothing is left to train")
     refuse_other_run(about, place)
@@ -185,15 +194,25 @@ def resume(learner, place):
     if str(device) != about["device"]:
         say("", f"begun on {about['device']}, going on on {device}: the figures will not be the same bit for bit")
     for name in ("model", "optimizer", "schedule", "scaler", "averaged"):
-        if getattr(learner, name) is not None:
+        if getattr(learner, name) is not None and state[name]:      # a scaler at rest, as on a CPU, has an empty state
             getattr(learner, name).load_state_dict(state[name])
     progress.ensemble = [epoch | {"probabilities": epoch["probabilities"].numpy()} for epoch in state["ensemble"]]
     if own["tally"] is not None:
-        progress.tally = Tally(**own["tally"])
-        progress.tally.sums = progress.tally.sums.to(device)
+        progress.tally = saved_tally(own["tally"], device)
     take_best(progress, place, state["probabilities"], about["best_sha256"])
     restore_random_states(own["random"])
     return progress
+
+
+def saved_tally(saved, device):
+    """The tally of the epoch under way; says so where an earlier version of this script saved it."""
+    fields = {field.name for field in dataclasses.fields(Tally)}
+    if saved.keys() - fields:
+        say("", "saved by an earlier version, which ordered batches and schedule otherwise: the figures will not be the "
+                "same bit for bit")
+    tally = Tally(**{name: value for name, value in saved.items() if name in fields})
+    tally.sums = tally.sums.to(device)
+    return tally
 
 
 def take_best(progress, place, probabilities, sha256):

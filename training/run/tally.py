@@ -20,8 +20,7 @@ class Tally:
     positions: int = 0          # computed by the encoder outside attention, padding included
     rate: float = 0.0           # of the last step
     skipped: int = 0            # steps that the scaler skipped
-    skipped_in_a_row: int = 0
-    owed: int = 0               # of these, steps in which the schedule has yet to wait
+    skipped_in_a_row: int = 0   # up to the last step, those of the epochs before among them
     seconds: float = 0.0
 
     @torch.no_grad()
@@ -35,8 +34,8 @@ class Tally:
         self.positions += positions
 
 
-def new_tally(device):
-    return Tally(torch.zeros(2, dtype=torch.float64, device=device))
+def new_tally(device, skipped_in_a_row=0):
+    return Tally(torch.zeros(2, dtype=torch.float64, device=device), skipped_in_a_row=skipped_in_a_row)
 
 
 class NumbersGoneWrong(Exception):
@@ -73,7 +72,7 @@ class Watch:
             then(bool(host))
 
 
-def require(finite, what, rows):
+def raise_unless_finite(finite, what, rows):
     if not finite:
         raise NumbersGoneWrong(what, rows)
 
@@ -85,11 +84,11 @@ def judge_gradient(finite, scaler, tally, step, rows):
         NumbersGoneWrong: without a scaler a gradient is not finite; with one, it has skipped too many steps in a row.
     """
     if not scaler.is_enabled():
-        require(finite, f"a gradient is not finite at step {step:,} of the epoch", rows)
+        raise_unless_finite(finite, f"a gradient is not finite at step {step:,} of the epoch", rows)
         return
     tally.skipped_in_a_row = 0 if finite else tally.skipped_in_a_row + 1
     tally.skipped += not finite
-    tally.owed += not finite
-    require(tally.skipped_in_a_row <= MOST_SKIPPED,
+    if tally.skipped_in_a_row > MOST_SKIPPED:
+        raise NumbersGoneWrong(
             f"the scaler has skipped {tally.skipped_in_a_row} steps in a row, up to step {step:,} of the epoch: the "
             "gradients overflow fp16 at every scale (ENABLE_FP16=False trains without)", rows)

@@ -1,5 +1,9 @@
-"""Several processes that train one model together, as torchrun starts them; alone a process is the first of one."""
+"""Several processes that train one model together, as torchrun starts them; alone a process is the first of one.
 
+Their losses are averaged in optimization.batch_loss, their figures added up at the end of train_epoch.
+"""
+
+import contextlib
 import datetime
 import os
 import sys
@@ -7,6 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+
+WAIT = datetime.timedelta(hours=1)      # the first writes files while the others wait for it
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,11 @@ def join_team():
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # The first waits for nobody while it writes; the others may have to wait for it.
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo",
-                                         timeout=datetime.timedelta(hours=1))
+                                         timeout=WAIT)
     if rank:
         sys.stdout = open(os.devnull, "w")
-    return Team(rank, size, torch.distributed.new_group(backend="gloo"))
+    return Team(rank, size, torch.distributed.new_group(backend="gloo", timeout=WAIT))
 
 
 def leave_team(team):
@@ -46,7 +52,14 @@ def with_team(model, team):
     return nn.parallel.DistributedDataParallel(model)     # device_ids would move the lengths to the device too
 
 
-def all_agree(team, number):
+def exchange_gradients(model, now):
+    """A context for a forward and a backward pass; of several processes it gives each the others' gradients, if now."""
+    if now or not isinstance(model, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    return model.no_sync()
+
+
+def highest_of(team, number):
     """The highest of the processes' numbers."""
     if team.size == 1:
         return number

@@ -6,9 +6,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from training.constants import name_of
 from training.files import write_whole
-from training.run.baseline import Baseline
 from training.run.screen import say
+from training.run.state import table_sums
 from training.run.trouble import RunError
 
 
@@ -21,8 +22,7 @@ def run_trials(trials, arguments, read, train):
         train: the script's, (settings, arguments, command that goes on after an interruption) -> exit status.
     """
     base = read(arguments)
-    given = [argument for argument in arguments if argument.removeprefix("--").partition("=")[0] not in
-             ("RUN_TRIALS", "OUTPUT_DIR", "RESUME")]
+    given = [argument for argument in arguments if name_of(argument) not in ("RUN_TRIALS", "OUTPUT_DIR", "RESUME")]
     command = shlex.join(["python", sys.argv[0], *given, f"--OUTPUT_DIR={base.OUTPUT_DIR}", "--RUN_TRIALS=True"])
     results = []
     for number, trial in enumerate(trials, start=1):
@@ -36,7 +36,7 @@ def run_trials(trials, arguments, read, train):
                 status = train(settings, arguments, command)
                 if status:
                     return status
-                result = trial_result(folder, settings)
+                result = write_trial_result(folder, settings)
             except RunError as error:       # the other trials may do better
                 result = {"failed": str(error)}
             print()
@@ -45,11 +45,11 @@ def run_trials(trials, arguments, read, train):
     return 0
 
 
-def trial_result(folder, settings):
-    """What a finished trial came to; kept in its folder, with the constants that it was made with."""
+def write_trial_result(folder, settings):
+    """What a finished trial came to, written into its folder with the constants and tables that it was made with."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-    result = {"constants": vars(settings), "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]),
+    result = {"constants": vars(settings), "tables": table_sums(settings), "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]),
               "baseline": config["baseline"], "rows": config["validation_rows"], "encoder": config["encoder"],
               "seconds": sum(epoch["seconds"] for epoch in epochs)}
     write_whole(folder / "trial.json", json.dumps(result, indent=2) + "\n")
@@ -57,12 +57,13 @@ def trial_result(folder, settings):
 
 
 def finished_trial(folder, settings):
-    """The result of a trial that was finished before with the same constants, or None."""
+    """The result of a trial that was finished before with the same constants on the same tables, or None."""
     try:
         result = json.loads((folder / "trial.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return result if result["constants"] == vars(settings) else None
+    same = result["constants"] == vars(settings) and result.get("tables") == table_sums(settings)
+    return result if same else None
 
 
 def say_trials(results):
@@ -75,8 +76,7 @@ def say_trials(results):
               f"{result['seconds']:>9.0f}")
     if done:
         baseline, rows = done[0][1]["baseline"], done[0][1]["rows"]
-        linear_model = baseline.get("linear_model", Baseline.linear_model)
-        print(f"{linear_model:<39}{baseline['linear_accuracy']:>10.3f}{baseline['linear_macro_f1']:>10.3f}")
+        print(f"{baseline['linear_model']:<39}{baseline['linear_accuracy']:>10.3f}{baseline['linear_macro_f1']:>10.3f}")
         print(f"{'always ' + baseline['largest_class']:<39}{baseline['accuracy']:>10.3f}")
         print(f"{done[0][1]['encoder']}; one seed, {rows:,} validation rows: accuracies within "
               f"{1.96 * math.sqrt(0.5 / rows):.3f} of each other are alike")

@@ -1,8 +1,9 @@
 """What can go wrong on the way, in one line for people: disk, memory, numbers."""
 
+import contextlib
 import re
 
-import torch
+from training.memory import out_of_memory
 
 
 class RunError(Exception):
@@ -26,12 +27,18 @@ def rows_told(table, rows):
     """Where in the table the rows of a batch stand."""
     lines = sorted(table.lines[row] for row in rows)
     shown = ", ".join(f"{line}" for line in lines[:256]) + (", ..." if len(lines) > 256 else "")
-    return f"its rows end on these lines of {table.path}: {shown}"
+    return f"its rows begin on these lines of {table.path}: {shown}"
 
 
-def out_of_memory(error):
-    """The CPU's allocator has no exception class of its own."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+@contextlib.contextmanager
+def memory_told(settings):
+    """Raises RunError where what is done in this context runs out of memory, before the first step as behind it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise RunError(memory_advice(error, settings)) from None
 
 
 def memory_advice(error, settings):

@@ -53,6 +53,12 @@ def encode(texts, labels, tokenizer, max_length, chunk=4096):
     return Encoded(numpy.asarray(ids), numpy.cumsum(lengths), labels)
 
 
+def uncut_lengths(texts, tokenizer):
+    """Tokens of each text, none cut away."""
+    rows = tokenizer(texts, truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
+    return list(map(len, rows))
+
+
 class LikeLengthBatches(Sampler):
     """Batches of rows of like length: shuffled, cut into pools, sorted within a pool, the batches shuffled again.
 
@@ -88,14 +94,19 @@ class LikeLengthBatches(Sampler):
         if self.merged:
             rest = batches.pop()
             batches[-1] = numpy.concatenate([batches[-1], rest])
-        return (batches[at][self.rank::self.processes].tolist()
-                for at in random.permutation(len(batches))[self.skipped:])
+        order = random.permutation(len(batches))
+        if self.epoch <= 1:     # memory that does not suffice shows at once; in the second the optimizer has its moments
+            positions = [len(batch) * self.lengths[batch].max() for batch in batches]
+            largest = sorted(order, key=lambda at: -positions[at])[:2]
+            order = [*largest, *(at for at in order if at not in largest)]
+        return (batches[at][self.rank::self.processes].tolist() for at in order[self.skipped:])
 
 
-def padded(rows, pad_id, bottom=None):
+def padded(rows, pad_id, bottom=None, layout_of=None):
     """One batch of tensors: row numbers, ids and mask [rows, longest], lengths and labels of the rows.
 
-    Where the BottomStates given know all the rows, their states are in it too, as `bottom`.
+    Where the BottomStates given know all the rows, their states are in it too, as `bottom`; as `layout` what layout_of
+    makes of lengths and width, if it is given.
     """
     numbers, ids, labels = zip(*rows)
     lengths = list(map(len, ids))
@@ -106,6 +117,8 @@ def padded(rows, pad_id, bottom=None):
         input_ids[row, :len(tokens)] = tokens
         attention_mask[row, :len(tokens)] = 1
     known = bottom is not None and bottom.known[list(numbers)].all()
+    lengths = torch.tensor(lengths)
     return {"rows": torch.tensor(numbers), "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(attention_mask), "lengths": torch.tensor(lengths),
-            "labels": torch.tensor(numpy.array(labels)), **({"bottom": bottom.of(numbers, width)} if known else {})}
+            "attention_mask": torch.from_numpy(attention_mask), "lengths": lengths,
+            "labels": torch.tensor(numpy.array(labels)), **({"bottom": bottom.of(numbers, width)} if known else {}),
+            **({"layout": layout_of(lengths, width)} if layout_of else {})}

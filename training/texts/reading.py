@@ -1,6 +1,6 @@
 """Rows of a file, one at a time: CSV, TSV or JSON lines, plain or gzipped.
 
-data/README.md describes the formats. Whatever cannot be read is refused in one line that names the file, the line and
+data/README.md describes the formats; training/scoring.py writes a scored table back in its own. Whatever cannot be read is refused in one line that names the file, the line and
 the way out.
 """
 

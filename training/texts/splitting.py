@@ -3,6 +3,8 @@
 import math
 import warnings
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
 
 import numpy
 from scipy.sparse import coo_matrix
@@ -15,6 +17,7 @@ from training.texts.tables import hashed
 # Up to so many groups times folds are split by StratifiedGroupKFold, which balances classes and sizes but takes 0.04 ms
 # for each; more groups, 2,000 in ten folds, even out by themselves.
 FEW_GROUPS_TIMES_FOLDS = 20_000
+MOST_FOLDS = 20     # 0.1 is one fold of ten, 0.4 two of five, 0.15 three of twenty; less is one of more folds than that
 
 
 def split_table(table, validation_share, seed):
@@ -25,7 +28,9 @@ def split_table(table, validation_share, seed):
     """
     groups = _linked_groups(table.keys, *([hashed(table.groups, len(table))] if table.groups else []))
     count = groups.max() + 1
-    parts = round(1 / validation_share)
+    share = Fraction(validation_share).limit_denominator(MOST_FOLDS) if validation_share > 1 / MOST_FOLDS else \
+        Fraction(1, round(1 / validation_share))
+    parts = share.denominator
     if count < parts:
         raise TableError(f"{table.path}: {count} different texts or groups are too few to set {validation_share:.0%} "
                          "aside for validation; add rows, or give VAL_PATH")
@@ -35,7 +40,10 @@ def split_table(table, validation_share, seed):
         folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
         with warnings.catch_warnings():     # a class with fewer rows than folds cannot be in each; that is no news
             warnings.simplefilter("ignore", UserWarning)
-            training, validation = next(folds.split(groups, labels, groups))
+            of_folds = [rows for _, rows in islice(folds.split(groups, labels, groups), share.numerator)]
+        in_validation = numpy.zeros(len(labels), dtype=bool)
+        in_validation[numpy.concatenate(of_folds)] = True
+        training, validation = numpy.flatnonzero(~in_validation), numpy.flatnonzero(in_validation)
     else:
         training, validation = _split_groups(groups, labels, validation_share, seed)
     return table.rows(training), table.rows(validation)
