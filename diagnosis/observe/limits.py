@@ -6,6 +6,7 @@ STEPPING_SECONDS = 35   # of stepping, after which FEWEST_STEPS will do
 FORWARD_SECONDS = 15    # of going on to the epoch's end and into the next epoch
 FORWARD_STEPS = 2       # optimizer steps of the next epoch that are still seen
 FORWARD_BATCHES = 4     # batches of each validation pass while going on
+BEFORE_SECONDS = 30     # of one evaluation before the first training step
 BACKWARDS = 60          # backward calls without any optimizer step that are enough
 BACKWARDS_STEPPED = 300     # the same where the source has a step() call that may still come
 WRITE_EVERY = 5         # seconds between two records written while observing

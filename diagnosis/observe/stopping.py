@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 
-from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, FEWEST_STEPS, FORWARD_BATCHES, FORWARD_SECONDS,
-                                      FORWARD_STEPS, STEPPING_SECONDS, STEPS)
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECONDS, FEWEST_STEPS, FORWARD_BATCHES,
+                                      FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS)
 
 
 @dataclass
@@ -41,7 +41,8 @@ class Stopping:
         """Is this pass over a loader to end now, so that the script goes on? training: the training loader or None."""
         self.check()
         if self.forward is None:
-            return False
+            return (self.began is None and iteration.evaluates and iteration.fetched >= FORWARD_BATCHES
+                    and time.monotonic() - iteration.began > BEFORE_SECONDS)
         if iteration.seen_loader is training and iteration.trained:
             return iteration is self.forward.iteration
         return iteration.fetched >= FORWARD_BATCHES

@@ -13,6 +13,9 @@ late.py             when a library is imported that the script may do without
 from diagnosis.observe.patches import data, files, forward, optimization, weights
 from diagnosis.observe.patches.late import when_imported
 
+TOKENIZERS = ("tokenization_utils_base", "tokenization_utils_tokenizers", "tokenization_python", "tokenization_utils",
+              "tokenization_utils_fast")        # of transformers 5 and 4
+
 
 def install(observer):
     forward.watch_modules(observer)
@@ -27,7 +30,8 @@ def install(observer):
     weights.watch_freezing(observer)
     files.watch_saving(observer)
     weights.watch_state_dicts(observer)
-    when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
+    for name in TOKENIZERS:
+        when_imported(f"transformers.{name}", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: watch_models(observer, module))
     when_imported("safetensors.torch", lambda module: files.watch_safetensors(observer, module))
 
