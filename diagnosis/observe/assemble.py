@@ -105,6 +105,7 @@ def fill_schedules(observer):
     """After the plan: it says how far their rates are worked out."""
     record, optimizers = observer.record, observer.optimizers
     idle = set(optimizers.by_id) - {id(optimizer) for optimizer in optimizers.used()}
+    idle |= {id(wrapped) for wrapped in observer.schedules.optimizers() if not optimizers.hold_any_of(wrapped)}
     record.schedules = observer.schedules.describe(record.plan.steps or facts.UNKNOWN_HORIZON, idle, observer.script,
                                                    observer.surroundings.batch_loop(),
                                                    libraries.intervals(observer.surroundings.runner))

@@ -51,9 +51,11 @@ def fill_splits(observer):
 def split_of(observer, seen_loader, ways):
     """The Split of a loader; without rows where reading them fails, None where even the loader says nothing."""
     attempt, loader, made = observer.guard.attempt, seen_loader.loader, seen_loader.made
-    pad_of = observer.passes.pad_id
-    return (attempt(examples.describe_split, loader, made, ways, pad_of)
-            or attempt(examples.describe_split, loader, made, None, pad_of))
+    pad_of, tokenizers = observer.passes.pad_id, observer.tokenizers
+    tokenizers.listening = not tokenizers.calls         # they were called in the loader's workers, if at all
+    split = attempt(examples.describe_split, loader, made, ways, pad_of)
+    tokenizers.listening = False
+    return split or attempt(examples.describe_split, loader, made, None, pad_of)
 
 
 def loader_of_trainer(observer):
@@ -135,11 +137,12 @@ def fill_tokenizer(observer):
         if record.encoder is not None:
             read_as_encoders_own(record.encoder, [row for row in record.training.examples[:TEXTS] if row])
         return
-    tokenizer, settings = calls[0].tokenizer, calls[0].settings
-    texts = [text for call in calls if call.tokenizer is tokenizer for text in call.texts]
+    first = observer.tokenizers.first_call()
+    tokenizer, settings = first.tokenizer, first.settings
+    texts = [text for call in calls if call.tokenizer is tokenizer and call.bare == first.bare for text in call.texts]
     if len(texts) > TEXTS:
         texts = random.Random(0).sample(texts, TEXTS)
-    described = describe_tokenizer(calls[0])
+    described = describe_tokenizer(first)
     plain = {name: settings[name] for name in ("add_special_tokens",) if name in settings}
     cut = {name: settings[name] for name in ("truncation", "max_length", "add_special_tokens") if name in settings}
     full = tokenizer(texts, **plain, verbose=False)["input_ids"]

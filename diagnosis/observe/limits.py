@@ -7,6 +7,7 @@ FORWARD_SECONDS = 30    # of going on to the epoch's end, into the next epoch an
 FORWARD_STEPS = 2       # optimizer steps of the next epoch that are still seen
 FORWARD_BATCHES = 4     # batches of each validation pass while going on that cannot be seen whole
 EVALUATION_SECONDS = 15     # of FORWARD_SECONDS, for validation passes that are seen whole
+BEFORE_SECONDS = 30     # of one evaluation before the first training step
 BACKWARDS = 60          # backward calls without any optimizer step that are enough
 BACKWARDS_STEPPED = 300     # the same where the source has a step() call that may still come
 WRITE_EVERY = 5         # seconds between two records written while observing

@@ -13,6 +13,7 @@ from diagnosis.record.examples import is_shuffled, sampler_of
 RECENT = 8              # batches of one pass that are kept: loaders of accelerate fetch ahead
 PASSES = 4              # forward passes of a loader that are kept, to learn how its batches map to ids and labels
 VALIDATION_NAMES = ("val", "dev", "eval", "test")
+EVALUATING = ("valid", "evaluat", "predict")       # in the name of a function
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Iteration:
         self.loaders, self.seen_loader, self.inner = loaders, seen_loader, inner
         self.loader = seen_loader.loader
         self.fetched, self.trained, self.active = 0, False, True
+        self.evaluates = looks_like_evaluation(seen_loader.names, sys._getframe(2))
         self.began, self.looked_at = time.monotonic(), None
         self.whole = False              # it came to its end by itself
         self.recent = deque(maxlen=RECENT)
@@ -84,14 +86,13 @@ class Loaders:
 
     @quietly
     def made(self, loader):
-        """A loader made anew by the same calls, once the one before was in use (every epoch), takes its place."""
+        """A loader made anew by the same calls, once the one before was in use (in every epoch or fold), is taken for
+        that one; the first one stands for all, so that the data of one fold are not held against another's."""
         place = source.place(sys._getframe())
         before = next((seen for seen in self.by_id.values() if seen.place == place and seen.iterations), None)
         late = self.stopping.training_over
-        if before is not None and late:
+        if late:
             before = None
-        if before is not None:
-            before.loader = loader
         self.by_id[id(loader)] = before or SeenLoader(loader, source.site(), place=place, late=late)
         self.kept.append(loader)
 
@@ -161,6 +162,19 @@ class Loaders:
         """Passes over the training loader begun so far, from 0."""
         training = self.training()
         return max(0, training.trained - 1) if training is not None else 0
+
+
+def looks_like_evaluation(names, frame):
+    """A loader named after validation, or one of no telling name in a function that evaluates."""
+    if any("train" in name.lower() for name in names):
+        return False
+    if any(word in name.lower() for name in names for word in VALIDATION_NAMES):
+        return True
+    while frame is not None:
+        if any(word in frame.f_code.co_name.lower() for word in EVALUATING):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def likeness_to_validation(seen):

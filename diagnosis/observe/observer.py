@@ -80,6 +80,8 @@ class Observer:
         self.loaders.count_backward()
         now = self.passes.open
         if now is not None:
+            if self.is_of_another_run(now):
+                self.finish("enough seen")
             self.passes.trains(now)
         if self.stopping.training_over:
             return
@@ -94,6 +96,14 @@ class Observer:
                 kept = self.keep(now, tensor)
                 if kept is not None:
                     self.kept_batches.append(kept)
+
+    def is_of_another_run(self, now):
+        """Another model trains, with an optimizer of its own that was made after the first one's steps: the next fold or
+        trial. What belongs to it is not mixed with the run that was observed."""
+        trained = {id(each) for root in self.models.trained.values() for each in root.parameters()}
+        mine = [each for call in now.calls for each in call.module.parameters()]
+        return bool(trained and mine and self.record.steps) and not any(id(each) in trained for each in mine) \
+            and self.optimizers.all_made_late(mine)
 
     @quietly
     def backward_ends(self):

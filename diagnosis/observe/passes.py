@@ -252,11 +252,16 @@ class Passes:
             self.first_tokens[1] = now.first_token
 
     def samples_of(self, role):
-        return [sample for sample in self.samples if sample.batch.role == role]
+        kept = self.of_trained_model()
+        return [sample for sample in self.samples if sample.batch.role == role and id(sample.batch) in kept]
 
     def batches_of_trained_model(self):
         """The batches of the record, without those of validation passes through other models."""
-        trained = set(self.models.trained)
-        kept = {id(past.batch) for past in self.past if past.batch.role == "training" or not trained or not past.roots
-                or trained & set(past.roots)}
+        kept = self.of_trained_model()
         return [batch for batch in self.record.batches if id(batch) in kept]
+
+    def of_trained_model(self):
+        """ids of the batches that went through the trained model."""
+        trained = set(self.models.trained)
+        return {id(past.batch) for past in self.past if past.batch.role == "training" or not trained or not past.roots
+                or trained & set(past.roots)}

@@ -72,6 +72,11 @@ class Schedules:
             seen.names = source.names_of(seen.scheduler, namespaces)
             seen.copy = seen.copy or facts.copy_schedule(seen.scheduler)
 
+    def optimizers(self):
+        """What the schedules move: the optimizers, or what a library wraps them in."""
+        moved = [getattr(seen.scheduler, "optimizer", None) for seen in self.by_id.values()]
+        return [optimizer for optimizer in moved if hasattr(optimizer, "param_groups")]
+
     def describe(self, horizon, idle_optimizers, script, batch_loop, intervals=None):
         """A Schedule of each that moves an optimizer in use.
 

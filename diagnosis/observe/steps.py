@@ -20,6 +20,7 @@ class Making:
     site: object = None
     rates: tuple = ()                   # learning rate of each group
     loops: tuple = ()                   # (file, line) of the loops around that line
+    late: bool = False                  # some other optimizer had made a step before
 
 
 class Optimizers:
@@ -33,7 +34,8 @@ class Optimizers:
     def made(self, optimizer):
         self.by_id[id(optimizer)] = optimizer
         loops = tuple((loop.file, loop.line) for frame in source.user_frames() for loop in source.loops_around(frame))
-        self.makings[id(optimizer)] = Making(source.site(), tuple(map(rate_of, optimizer.param_groups)), loops)
+        self.makings[id(optimizer)] = Making(source.site(), tuple(map(rate_of, optimizer.param_groups)), loops,
+                                             bool(self.stepped))
 
     def step_begins(self, optimizer):
         self.by_id.setdefault(id(optimizer), optimizer)
@@ -42,8 +44,21 @@ class Optimizers:
     def used(self):
         return list(self.stepped.values()) or list(self.by_id.values())
 
+    def hold_any_of(self, other):
+        """Do the optimizers in use hold a parameter of this one (which may be the same, or wrap it)?"""
+        mine = {id(each) for optimizer in self.used() for group in optimizer.param_groups for each in group["params"]}
+        return any(id(each) in mine for group in other.param_groups for each in group["params"])
+
     def making_of(self, optimizer):
         return self.makings.get(id(optimizer), Making())
+
+    def all_made_late(self, parameters):
+        """Are these parameters held by optimizers alone that were made after others had stepped, and have not stepped?"""
+        mine = {id(each) for each in parameters}
+        holders = [optimizer for optimizer in self.by_id.values()
+                   if any(id(each) in mine for group in optimizer.param_groups for each in group["params"])]
+        return bool(holders) and all(self.making_of(optimizer).late and id(optimizer) not in self.stepped
+                                     for optimizer in holders)
 
     def rates(self):
         """{(id of an optimizer, index of a group): learning rate}"""

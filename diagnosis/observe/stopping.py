@@ -7,8 +7,8 @@ training is left aside and only the script's own evaluation is waited for (`trai
 import time
 from dataclasses import dataclass
 
-from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, EVALUATION_SECONDS, FEWEST_STEPS, FORWARD_BATCHES,
-                                      FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS)
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECONDS, EVALUATION_SECONDS, FEWEST_STEPS,
+                                      FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS)
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Stopping:
         """Is this pass over a loader to end now, so that the script goes on? training: the training loader or None."""
         self.check()
         if self.forward is None:
-            return False
+            return (self.began is None and iteration.evaluates and iteration.fetched >= FORWARD_BATCHES
+                    and time.monotonic() - iteration.began > BEFORE_SECONDS)
         if iteration.trained:
             return iteration is self.forward.iteration or self.training_over
         return iteration.fetched >= FORWARD_BATCHES and not self.seen_whole(iteration)

@@ -63,13 +63,14 @@ def test_a_loader_over_the_training_rows_is_no_validation_loader(loaders):
     assert loaders.validation() is None
 
 
-def test_a_loader_that_one_line_makes_in_every_epoch_is_one_loader(loaders):
+def test_loaders_that_one_line_makes_in_every_epoch_or_fold_are_one_and_the_first_stands_for_all(loaders):
+    made = []
     for _ in range(3):
-        loader = DataLoader(rows(), 2)
-        loaders.made(loader)
-        passed_over(loaders, loader, 2, trains=True)
+        made.append(DataLoader(rows(), 2))
+        loaders.made(made[-1])
+        passed_over(loaders, made[-1], 2, trains=True)
     assert len({id(seen) for seen in loaders.by_id.values()}) == 1
-    assert loaders.training().votes == 6 and loaders.training().loader is loader
+    assert loaders.training().votes == 6 and loaders.training().loader is made[0]
 
 
 def test_the_latest_batches_are_kept_as_they_came_although_the_script_takes_them_apart(loaders):

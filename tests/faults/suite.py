@@ -13,6 +13,7 @@ process left running. Exit status 1 if any script is not right.
 import argparse
 import atexit
 import fnmatch
+import importlib.util
 import json
 import os
 import re
@@ -33,8 +34,15 @@ GRACE = 60           # seconds more before it is ended from here
 
 
 def expectations(folder=FOLDER):
-    """Script (relative to the folder) -> {"first": [...], "status": [...], "comment": ..., maybe "limit": seconds}."""
+    """Script (relative to the folder) -> {"first": [...], "status": [...], "comment": ..., maybe "limit": seconds and
+    "needs": a library that is a requirement of the tests alone}."""
     return json.loads((Path(folder) / "EXPECTED.json").read_text(encoding="utf-8"))
+
+
+def missing_library(expected):
+    """The name of the library that a script needs and that is not installed; None where nothing is missing."""
+    needed = expected.get("needs")
+    return needed if needed and importlib.util.find_spec(needed) is None else None
 
 
 def leftovers(mark):
@@ -186,6 +194,10 @@ def main(argv=None):
     if not scripts:
         parser.error(f"no script matches {args.only!r}")
     wide = max(map(len, scripts))
+    for script in list(scripts):
+        if missing := missing_library(expectations(folder)[script]):
+            print(f"{script:<{wide}} skipped: {missing} is not installed")
+            scripts.remove(script)
     print(f"{'script':<{wide}} {'expected':<36} {'first finding':<36} {'status':>6} {'outcome':<12} {'s':>6}")
     results = []
     with ThreadPoolExecutor(args.jobs) as pool:

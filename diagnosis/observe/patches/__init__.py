@@ -12,6 +12,9 @@ weights.py          freezing, checkpoints loaded
 from diagnosis.observe.late import when_imported
 from diagnosis.observe.patches import comparisons, data, forward, optimization, weights
 
+TOKENIZERS = ("tokenization_utils_base", "tokenization_utils_tokenizers", "tokenization_python", "tokenization_utils",
+              "tokenization_utils_fast")        # of transformers 5 and 4
+
 
 def install(observer):
     forward.watch_modules(observer)
@@ -26,7 +29,8 @@ def install(observer):
     comparisons.watch_equality(observer)
     weights.watch_freezing(observer)
     weights.watch_state_dicts(observer)
-    when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
+    for name in TOKENIZERS:
+        when_imported(f"transformers.{name}", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: weights.watch_checkpoints(observer, module))
     when_imported("sklearn.metrics", lambda module: comparisons.watch_metrics(observer, module))
     when_imported("torchmetrics.metric", lambda module: comparisons.watch_torchmetrics(observer, module))
