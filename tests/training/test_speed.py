@@ -1,5 +1,6 @@
 """What is not computed: padding, and frozen layers a second time; and that the results are the same without."""
 
+import copy
 import json
 
 import numpy
@@ -32,7 +33,8 @@ FAMILIES = {
 
 def classifier(config, strategy="none"):
     torch.manual_seed(0)
-    return BertSentimentClassifier(encoder=AutoModel.from_config(config), freeze_strategy=strategy, dropout=0.0)
+    encoder = AutoModel.from_config(copy.deepcopy(config))      # a model writes its attention into its configuration
+    return BertSentimentClassifier(encoder=encoder, freeze_strategy=strategy, dropout=0.0)
 
 
 def batch_of(config, lengths=(12, 5, 5, 9, 3, 1), device="cpu"):
