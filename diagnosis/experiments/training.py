@@ -43,23 +43,36 @@ def _copy(live, first=True, widened=True):
             if isinstance(value, torch.Tensor) and not value.is_leaf}
     model = copy.deepcopy(model, bare)
     if first and live.initial_state is not None:
-        model.load_state_dict({_bare_name(name): value for name, value in live.initial_state.items()}, strict=False)
+        _give_first_weights(model, live)
     if widened and any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in model.parameters()):
         model.float()
     return model
 
 
 def _unwrapped(model):
-    """The model inside torch.compile or DistributedDataParallel, whose wrappers do not copy well."""
-    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
-        return _unwrapped(model.module)
-    return _unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
+    """The model inside torch.compile, DataParallel or DistributedDataParallel, whose wrappers do not copy well."""
+    return model.get_submodule(_wrapping(model).rstrip(".")) if _wrapping(model) else model
 
 
-def _bare_name(name):
-    for wrapper in ("_orig_mod.", "module."):
-        name = name.removeprefix(wrapper)
-    return name
+def _wrapping(model):
+    """What the wrappers put before the names of a model's parameters: 'module.', '_orig_mod.module.', ''."""
+    if isinstance(model, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
+        return "module." + _wrapping(model.module)
+    return "_orig_mod." + _wrapping(model._orig_mod) if hasattr(model, "_orig_mod") else ""
+
+
+def _give_first_weights(model, live):
+    """Put the weights before the first step into a copy.
+
+    Raises:
+        NoMeasurement: some of the copy's parameters are not among them.
+    """
+    wrapping = _wrapping(live.model)
+    known = model.load_state_dict({name.removeprefix(wrapping): value for name, value in live.initial_state.items()},
+                                  strict=False)
+    missing = set(known.missing_keys) & {name for name, _ in model.named_parameters()}
+    if missing:
+        raise NoMeasurement(f"the weights before the first step are not known: {min(missing)}")
 
 
 def _training_without_dropout(model):
@@ -96,6 +109,8 @@ def _train(model, optimizer, batch, rates, stop, enough=lambda losses: False):
     for step in range(len(rates) + 1):
         loss = _loss_on(model, batch)
         losses.append(loss.item())
+        if losses[0] == 0:
+            raise NoMeasurement("the loss is 0 before any step: there is nothing to learn from")
         if step == len(rates) or not np.isfinite(losses[-1]) or enough(losses) or time.monotonic() > stop:
             break
         if not loss.requires_grad:

@@ -6,10 +6,14 @@ forward.py          modules, losses, backward calls
 optimization.py     optimizers, clipping, gradient scalers, schedules
 data.py             loaders, tokenizers
 weights.py          freezing, checkpoints loaded
+messages.py         warnings that name a cause
 """
 
+import torch
+
+from diagnosis.observe import ranks
 from diagnosis.observe.late import when_imported
-from diagnosis.observe.patches import data, forward, optimization, weights
+from diagnosis.observe.patches import data, forward, messages, optimization, weights
 
 
 def install(observer):
@@ -23,5 +27,7 @@ def install(observer):
     data.watch_loaders(observer)
     weights.watch_freezing(observer)
     weights.watch_state_dicts(observer)
+    ranks.watch_spawning(torch.multiprocessing)
+    messages.watch_warnings(observer)
     when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: weights.watch_checkpoints(observer, module))
