@@ -6,6 +6,7 @@ sys.argv, sys.path[0], __main__ with its file, its working directory. The other 
 """
 
 import builtins
+import linecache
 import os
 import sys
 import time
@@ -19,19 +20,20 @@ import torch  # noqa: E402
 
 from diagnosis.experiments import replay  # noqa: E402
 from diagnosis.experiments.controls import Live, run_controls  # noqa: E402
-from diagnosis.observe import assemble, inputs, patches, scores, untouched  # noqa: E402
+from diagnosis.observe import assemble, inputs, notebooks, patches, ranks, scores, untouched  # noqa: E402
 from diagnosis.observe.patches import comparisons  # noqa: E402
 from diagnosis.observe.observer import Observer  # noqa: E402
 from diagnosis.observe.plan import planned_rates  # noqa: E402
 from diagnosis.observe.untouched.old_files import OldFiles  # noqa: E402
 from diagnosis.record import record as records  # noqa: E402
+from diagnosis.record import source  # noqa: E402
 
 CONTROL_SECONDS = 25    # for the controls
 RATES = 60              # optimizer steps whose rates the controls get
 
 
 def main(path, script, arguments):
-    """Does not return."""
+    """Does not return, but for a rank that is not watched."""
     path = os.path.abspath(path)
 
     def write_record(record):
@@ -43,10 +45,13 @@ def main(path, script, arguments):
             os.remove(own)
     old_files = OldFiles(f"{path}.instead")
     untouched.install(old_files)
-    observer = Observer(record, script, old_files, replay.make, write_record, conclude)
-    patches.install(observer)
     sys.argv = [script, *arguments]
     sys.path[0] = os.path.dirname(os.path.realpath(script))
+    if ranks.own_rank():
+        run(os.path.abspath(script))        # of a rank that only runs along
+        return
+    observer = Observer(record, script, old_files, replay.make, write_record, conclude)
+    patches.install(observer)
     try:
         run(os.path.abspath(script))
     except BaseException as error:
@@ -60,8 +65,12 @@ def run(file):
     module.__dict__.update(__file__=file, __builtins__=builtins, __spec__=None, __loader__=None, __cached__=None,
                            __annotations__={})
     sys.modules["__main__"] = module
-    with open(file, "rb") as source:
-        code = comparisons.compiled(source.read(), file)
+    code = comparisons.compiled(source.load(file), file)
+    ranks.surround("".join(linecache.getlines(file)))
+    if source.is_notebook(file):
+        notebooks.watch_imports()
+        del module.__file__
+        module.__dict__.update(notebooks.names())
     exec(code, module.__dict__)
 
 

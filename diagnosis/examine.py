@@ -5,6 +5,7 @@ a log. Whatever happens, none of its processes is left running.
 """
 
 import ast
+import contextlib
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import uuid
 from collections import deque
 from pathlib import Path
 
+from diagnosis.record.notebook import is_notebook, read
 from diagnosis.record.record import Crash, Record, from_json
 from diagnosis.verdict import report
 from diagnosis.verdict.conclusion import not_examined
@@ -37,6 +39,8 @@ def examine(script, arguments, report_dir, time_limit):
     if problem:
         print(f"error: {problem}", file=sys.stderr)
         return 2
+    if int(os.environ.get("RANK") or 0) > 0:
+        return run_along(script, arguments, time_limit)
     began = time.monotonic()
     try:
         record = observe(script, arguments, report_dir / "script.log", time_limit)
@@ -55,6 +59,48 @@ def examine(script, arguments, report_dir, time_limit):
     return 2 if reason else int(errors)
 
 
+def run_along(script, arguments, time_limit):
+    """Run one of the script's ranks that is not watched, until it ends or the first rank's examination does.
+
+    Started by torchrun, every rank calls this program; the first one alone examines and reports.
+    """
+    mark, began, seen = uuid.uuid4().hex, time.monotonic(), False
+    with tempfile.TemporaryDirectory(prefix="diagnosis-") as folder:
+        child = start_child(Path(folder) / "record.json", script, arguments, mark, subprocess.DEVNULL)
+        try:
+            while child.poll() is None and time.monotonic() - began < time_limit:
+                if seen and not beacon().exists():
+                    break
+                seen = seen or beacon().exists()
+                time.sleep(POLL)
+        finally:
+            kill_all(child, mark)
+    return 0
+
+
+def beacon():
+    """A file that lies there while the first rank is examined; all ranks of one launch have one parent."""
+    return Path(tempfile.gettempdir()) / f"diagnosis-rank-0-{os.getppid()}-{os.environ.get('MASTER_PORT', '')}"
+
+
+@contextlib.contextmanager
+def beacon_for_other_ranks():
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        yield
+        return
+    beacon().touch()
+    try:
+        yield
+    finally:
+        beacon().unlink(missing_ok=True)
+
+
+def start_child(written, script, arguments, mark, output):
+    return subprocess.Popen([sys.executable, str(CHILD), str(written), str(script), *arguments],
+                            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                            env=os.environ | {MARK: mark})
+
+
 def problem_with_script(script):
     """Why this is nothing that can be run, in one line; None where it can."""
     path = Path(script)
@@ -62,10 +108,10 @@ def problem_with_script(script):
         return f"{script}: no such file"
     if path.is_dir():
         return f"{script} is a folder; give the training script in it"
-    if path.suffix == ".ipynb":
-        return f"{script} is a notebook; save it as a script first: jupyter nbconvert --to script {script}"
+    if is_notebook(path):
+        return problem_with_notebook(path, script)
     if path.suffix not in (".py", ".pyw", ""):
-        return f"{script} is no Python script (its name does not end in .py)"
+        return f"{script} is no Python script (its name does not end in .py) and no notebook (.ipynb)"
     try:
         with tokenize.open(path) as file:
             ast.parse(file.read())
@@ -75,6 +121,16 @@ def problem_with_script(script):
     except (OSError, ValueError) as error:
         return f"{script} cannot be read as Python: {error}"
     return None
+
+
+def problem_with_notebook(path, script):
+    try:
+        code = read(path).source
+    except SyntaxError as error:
+        return f"{script}, {error.msg}"
+    except (OSError, ValueError, AttributeError) as error:
+        return f"{script} cannot be read as a notebook: {error}"
+    return None if code.strip() else f"{script} holds no Python code cells"
 
 
 def problem_with_folder(folder):
@@ -89,11 +145,9 @@ def problem_with_folder(folder):
 def observe(script, arguments, log, time_limit):
     """The record of the script's run, cut off after time_limit seconds."""
     mark = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="diagnosis-") as folder:
+    with tempfile.TemporaryDirectory(prefix="diagnosis-") as folder, beacon_for_other_ranks():
         written = Path(folder) / "record.json"
-        child = subprocess.Popen([sys.executable, str(CHILD), str(written), str(script), *arguments],
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                 start_new_session=True, env=os.environ | {MARK: mark})
+        child = start_child(written, script, arguments, mark, subprocess.PIPE)
         reader = threading.Thread(target=keep_output, args=(child.stdout, log), daemon=True)
         reader.start()
         signals = []

@@ -109,6 +109,8 @@ def _train(model, optimizer, batch, rates, stop, enough=lambda losses: False):
     for step in range(len(rates) + 1):
         loss = _loss_on(model, batch)
         losses.append(loss.item())
+        if losses[0] == 0:
+            raise NoMeasurement("the loss is 0 before any step: there is nothing to learn from")
         if step == len(rates) or not np.isfinite(losses[-1]) or enough(losses) or time.monotonic() > stop:
             break
         if not loss.requires_grad:

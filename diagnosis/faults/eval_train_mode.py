@@ -34,6 +34,7 @@ Not to be confused with
     BatchNorm, which does not care.
 """
 
+from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -81,14 +82,14 @@ def validation_passes(record):
         else:
             row.append(batch)
             passes += row if len(row) == FEWEST else [batch] if len(row) > FEWEST else []
-    training = {(batch.site.file, batch.site.line) for batch in record.batches_of("training") if batch.site}
+    training = {place(batch.site) for batch in record.batches_of("training") if batch.site}
     return [batch for batch in passes if batch.step > 0 and not alone(batch, passes, training)
             and (batch.encoder_training is not None or batch.head_training is not None)]
 
 
 def alone(batch, passes, training):
     """A single pass by the line that training passes come from may be one whose backward the observer cut off."""
-    same_line = batch.site is None or (batch.site.file, batch.site.line) in training
+    same_line = batch.site is None or place(batch.site) in training
     return same_line and sum(other.step == batch.step for other in passes) == 1
 
 

@@ -29,6 +29,7 @@ Not to be confused with
 """
 
 from diagnosis.record.arithmetic import share
+from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -65,7 +66,7 @@ def finding(record, steps, gone):
          "zero_grad_calls": record.zero_grads, "backward_calls": record.backwards},
         "they are zeroed between backward and step, so that every step applies nothing",
         "move zero_grad() before backward() or behind step()" + (
-            f" (line {record.step_site.line})" if record.step_site else ""), record.zero_site or record.step_site)
+            f" ({place(record.step_site)})" if record.step_site else ""), record.zero_site or record.step_site)
 
 
 def each_micro_batch(record, steps):

@@ -26,8 +26,8 @@ Not to be confused with
 import re
 
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, drawn_at_random,
-                                        known_training_labels, number_of_outputs, training_batches,
+from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, crashed_on_label,
+                                        drawn_at_random, known_training_labels, number_of_outputs, training_batches,
                                         training_loss_function)
 
 GROUP = "model"
@@ -53,7 +53,7 @@ def check(record):
     if outputs is None or not labels:
         return NotMeasured("the number of outputs or the labels are not known")
     fits = classes_that_fit(outputs, loss_function)
-    if fits is None and record.crash is not None and "out of bounds" in record.crash.message:
+    if fits is None and crashed_on_label(record):
         fits = outputs
     if fits is None:
         return None             # regression, several labels per row, or a loss of the script's own
@@ -71,7 +71,7 @@ def _more_classes_than(fits, labels, whole):
 
 def _too_few(record, outputs, labels, loss_function):
     evidence = {"outputs": outputs, "classes": len(labels), "labels": sorted(labels)[:20], "loss": loss_function}
-    if record.crash is not None:
+    if crashed_on_label(record):
         evidence["crash"] = crash_line(record.crash)
     return _finding(record, "error", f"the model has {_outputs(outputs)} for {len(labels)} classes", evidence,
                     "Classes without an output cannot be predicted, and their labels break the loss.")
@@ -128,7 +128,7 @@ def _outputs(number):
 
 
 def _finding(record, level, title, evidence, why):
-    crashed = record.crash.site if record.crash is not None else None
+    crashed = record.crash.site if "crash" in evidence else None
     return Finding(
         level, title, evidence, why,
         "Make the head from the labels: num_labels=len(names) where names = sorted(set(training labels)), with "

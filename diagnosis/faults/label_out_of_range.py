@@ -28,12 +28,11 @@ Not to be confused with
     -100 on the pieces of a word in token classification, where it is meant.
 """
 
-import re
-
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, known_training_labels,
-                                        number_of_outputs, training_batches, training_loss_function)
+from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, crashed_on_label,
+                                        known_training_labels, number_of_outputs, training_batches,
+                                        training_loss_function)
 
 GROUP = "data"
 EFFECT = "stops"
@@ -42,7 +41,6 @@ CAUSED_BY = ("label-mismatch",)
 IGNORED_WARNING = 0.01      # a few unlabelled rows may be meant
 IGNORED_ERROR = 0.10
 SCORED_OUTSIDE = 0.01       # of the labels that predictions are held against
-OUT_OF_BOUNDS = re.compile(r"Target (-?\d+) is out of bounds|index (-?\d+) is out of bounds")
 
 
 def check(record):
@@ -56,7 +54,7 @@ def check(record):
         return _left_out(ignored, rows, labels, batches)
 
     outputs, loss_function = number_of_outputs(record), training_loss_function(record)
-    crashed = record.crash is not None and OUT_OF_BOUNDS.search(record.crash.message)
+    crashed = crashed_on_label(record)
     classes = classes_that_fit(outputs, loss_function) or (outputs if crashed else None)
     if classes is None:
         return NotMeasured("the number of outputs is not known") if outputs is None else None
@@ -81,7 +79,7 @@ def _outside(record, labels, outside, role, batches):
     outputs, loss_function = number_of_outputs(record), training_loss_function(record)
     evidence = {"labels": sorted(labels)[:20], "outside": outside[:20], "outputs": outputs, "loss": loss_function,
                 "set": role}
-    if record.crash is not None:
+    if crashed_on_label(record):
         evidence["crash"] = crash_line(record.crash)
     binary = loss_function in BINARY_LOSSES
     allowed = "0 and 1" if binary else f"0 to {outputs - 1}"
@@ -92,7 +90,7 @@ def _outside(record, labels, outside, role, batches):
         f"There is no output for such a label: {consequence}.",
         f"Number the classes {allowed}, for instance with {{name: number for number, name in "
         "enumerate(sorted(set(names)))}, and use the same numbers everywhere.",
-        record.crash.site if record.crash and record.crash.site else (batches[-1].site if batches else None))
+        crashed_on_label(record) and record.crash.site or (batches[-1].site if batches else None))
 
 
 def _outside_in_validation(record, classes):

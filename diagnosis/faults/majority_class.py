@@ -43,6 +43,15 @@ CAUSED_BY = (
     "no-optimizer-step", "gradients-cleared", "gradients-accumulate", "clip-too-tight", "weight-decay-extreme",
     "loss-detached", "loss-sign", "fp16-overflow", "clip-before-unscale", "half-weights", "non-finite")
 
+FIXES = {           # by what the sign of standing still says
+    "class weights": "weigh the classes by the inverse of their frequency (sklearn's compute_class_weight) or not at "
+                     "all",
+    "by heart": "look at the model: what of it is trained, its head, and what the loss is computed from",
+    "this optimizer": "look at the optimization: the rate, its schedule, and which weights the optimizer holds",
+    "no weight": "look for why no step changes a weight: the rate, the gradients, the weights that the optimizer holds",
+    "the same for every text": "look between the texts and the logits: is the input the same, is the head saturated?",
+    "above that of guessing": "lower the learning rate, and see whether the loss then falls within an epoch"}
+
 ROWS = 32           # rows to judge by
 ONE_CLASS = 0.98    # of the predictions
 LABELS = 0.9        # of the labels: a larger class is a matter of the data
@@ -67,10 +76,7 @@ def check(record):
                    {"share_of_predictions": rounded(share), "rows": len(guesses),
                     "share_of_labels": rounded(labels.count(favourite) / len(labels)), "sign": stopped},
                    "the model does not tell the texts apart; its accuracy is the share of that class",
-                   "weigh the classes by the inverse of their frequency (sklearn's compute_class_weight) or not at all"
-                   if "class weights" in stopped else
-                   "mend what stands before this; if nothing does, run longer and look at the loss",
-                   passes[-1].site)
+                   next(fix for words, fix in FIXES.items() if words in stopped), passes[-1].site)
 
 
 def judged(record):

@@ -39,9 +39,8 @@ Not to be confused with
     of these (with a schedule that counts optimizer steps it is this fault); a rate of 0 at the very first step of a warm-up, which is healthy.
 """
 
-import math
-
 from diagnosis.record.arithmetic import a_few, rounded
+from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -51,6 +50,7 @@ CAUSED_BY = ()
 
 LOW = 0.5       # of the peak: a rate below it at the end of the plan is still warming up
 NOTHING = 0.01  # of the peak: the first epoch trains nothing
+OFF = 1.25      # times more or fewer steps than planned: the schedule's own length is wrong as well
 LONG = 0.5      # of the planned steps: a warm-up that would be too long for a schedule that is stepped right
 
 
@@ -100,34 +100,51 @@ def finding(record, schedule):
     why = f"the schedule has {long} but moves one place per epoch, {planned}: "
     why += "the rate never comes near the one that was asked for" if stuck else \
         "the rate stays where it starts and never decays as was meant"
-    fix = mend(record, schedule)
-    if evidence["schedule"] and warm_up > LONG * (evidence["planned_optimizer_steps"] or math.inf):
-        fix += (f"; the schedule {evidence['schedule']} then needs a shorter warm-up than {warm_up:,} of "
-                f"{evidence['planned_optimizer_steps']:,} steps, a tenth of them, say")
-    elif evidence["schedule"]:
-        fix += f"; the schedule {evidence['schedule']} can stay as it is"
+    fix = into_the_batch_loop(record, schedule) + what_the_schedule_needs(record, schedule, length, warm_up)
     return Finding("error" if stuck else "warning", title,
                    {name: value for name, value in evidence.items() if value not in (None, "")}, why, fix,
                    schedule.call_site or schedule.made)
 
 
-def mend(record, schedule):
-    """What has to be changed so that the schedule moves at each optimizer step."""
+def into_the_batch_loop(record, schedule):
+    """How the call gets to the optimizer's steps; through which function, where that is not the schedule's own."""
     if schedule.interval == "epoch":
         return ('hand Lightning the schedule with its interval: configure_optimizers returns {"optimizer": optimizer, '
                 '"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}; without it the interval is the epoch')
-    after = f" (line {record.step_site.line})" if record.step_site else ""
-    line = f"line {schedule.call_site.line}" if schedule.call_site else "the scheduler.step() call"
-    return f"move {line} into the loop over batches, after optimizer.step(){after}"
+    call, step = schedule.call_site, record.step_site
+    after = f"after optimizer.step() ({place(step)})" if step else "after optimizer.step()"
+    if not call:
+        return f"call scheduler.step() in the loop over batches, {after}"
+    if not step or (call.file, call.function) == (step.file, step.function):
+        return f"move {place(call)} into the loop over batches, {after}"
+    function = f"{step.function}()" if step.function else step.file
+    return (f"call {call.code or 'scheduler.step()'} in the loop over batches, {after}, and no longer in "
+            f"{place(call)}; for that the schedule has to be passed to {function}")
 
 
-def factors(schedule, place):
+def what_the_schedule_needs(record, schedule, length, warm_up):
+    """What is to be changed where the schedule is made; '' where nobody can tell."""
+    made, planned = course.own_line(schedule), rounded_steps(course.planned_updates(record))
+    if not made or not planned:
+        return ""
+    if length and not 1 / OFF < length / planned < OFF:
+        batches = record.plan.batches_per_step or 1
+        each = f", one for {batches:.3g} batches" if batches > 1 else ""
+        return (f"; the schedule {made} counts {length:,} steps and this run makes {planned:,}{each}: give it that "
+                "number")
+    if warm_up > LONG * planned:
+        return (f"; the schedule {made} then needs a shorter warm-up than {warm_up:,} of {planned:,} steps, a tenth of "
+                f"them, say")
+    return f"; the schedule {made} can stay as it is"
+
+
+def factors(schedule, at):
     """The factor at a schedule step; from the length of the warm-up where no factors were recorded."""
-    known = course.factor_at(schedule, place)
+    known = course.factor_at(schedule, at)
     if known is not None:
         return known
     warm_up = course.warm_up_places(schedule) or 0
-    return min(1.0, place / warm_up) if warm_up else 1.0
+    return min(1.0, at / warm_up) if warm_up else 1.0
 
 
 def peak_of(schedule, warm_up):

@@ -117,4 +117,4 @@ def _finding(record, title, evidence, level="error"):
         "Load tokenizer and model from one name" + (f": AutoTokenizer.from_pretrained({source!r})." if source else
                                                     ", or resize the embeddings after adding tokens."),
         record.tokenizer.site if record.tokenizer is not None and record.tokenizer.site else
-        record.crash.site if record.crash is not None else record.encoder.made)
+        record.crash.site if "crash" in evidence else record.encoder.made)

@@ -3,6 +3,8 @@
 patches/            stand in for what the script calls in torch and transformers, and tell the observer
 untouched/          files older than the examination stay as they are, whatever the script writes
 late.py             when a library is imported that the script may do without
+ranks.py            scripts that train in several processes
+notebooks.py        names and modules that a notebook's cells find in Jupyter alone
 guard.py            keeps errors of observing away from the script
 observer.py         holds the owners below; events that concern several of them; the stop
 

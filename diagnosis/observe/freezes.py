@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from diagnosis.observe.guard import quietly
 from diagnosis.record import source
-from diagnosis.record.record import FreezeAct
+from diagnosis.record.record import FreezeAct, place
 
 MISSPELT = ("require_grad", "requires_gradient", "required_grad", "requires_grads", "require_grads", "requiresgrad",
             "requires_Grad", "need_grad", "needs_grad", "trainable", "requieres_grad", "requres_grad")
@@ -22,13 +22,13 @@ class Freezes:
 
     def __init__(self, guard):
         self.guard = guard
-        self.by_line = {}               # (file, line): Freeze
+        self.by_line = {}               # place: Freeze
 
     @quietly
     def froze(self, parameter, frame):
         where = source.site(frame)
         if where is not None:
-            freeze = self.by_line.setdefault((where.file, where.line), Freeze(where))
+            freeze = self.by_line.setdefault(place(where), Freeze(where))
             freeze.touched[id(parameter)] = weakref.ref(parameter)
 
     def describe(self, before, script):
@@ -45,7 +45,7 @@ class Freezes:
 def look_alikes(model, script, known):
     """Lines that look as if they froze: an attribute set on a module, or one that no parameter has.
 
-    known   (file, line) of those that did freeze
+    known   places of those that did freeze
     """
     modules = [module for module in model.modules() if "requires_grad" in vars(module)]
     marked = {name for parameter in model.parameters() for name in getattr(parameter, "__dict__", {})}
@@ -54,7 +54,7 @@ def look_alikes(model, script, known):
     acts = []
     for file, line, name, value in source.assignments_of(source.users_files(script), {"requires_grad", *misspelt}):
         where = source.make_site(file, line)
-        if (where.file, where.line) in known or value not in (False, 0, None):
+        if place(where) in known or value not in (False, 0, None):
             continue
         if name == "requires_grad" and modules:
             held = {id(parameter): parameter for module in modules for parameter in module.parameters()}

@@ -207,6 +207,7 @@ class Observer:
             os._exit(0)
         self.guard.quiet = True
         self.record.ended = "enough seen" if self.stopping.at_next_pass or self.stopping.training_over else ended
+        self.record.left_out = [line for book in source.NOTEBOOKS.values() for line in book.left_out]
         self.record.kept_files = [source.shown(path) for path in self.files.old_files.kept]
         self.guard.attempt(self.passes.close)
         try:
@@ -223,6 +224,16 @@ def describe_crash(error):
     """A Crash whose traceback holds the script's own lines and the error."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if source.is_users(frame.filename)]
     message = "\n".join(traceback.format_exception_only(error)).strip()
-    text = "".join(traceback.format_list(frames)) + message
-    where = source.make_site(frames[-1].filename, frames[-1].lineno) if frames else None
+    sites = [source.make_site(frame.filename, frame.lineno) for frame in frames]
+    text = "".join(map(describe_frame, frames, sites)) + message
+    where = sites[-1] if sites else None
     return Crash(type(error).__name__, str(error)[:2000], text[-8000:], where)
+
+
+def describe_frame(frame, site):
+    """A frame as Python shows it; one of a notebook with its cell."""
+    text = traceback.format_list([frame])[0]
+    if site.cell is None:
+        return text
+    return text.replace(f'File "{frame.filename}", line {frame.lineno}',
+                        f'File "{site.file}", cell {site.cell}, line {site.line}', 1)

@@ -7,6 +7,7 @@ training is left aside and only the script's own evaluation is waited for (`trai
 import time
 from dataclasses import dataclass
 
+from diagnosis.observe import ranks
 from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECONDS, EVALUATION_SECONDS, FEWEST_STEPS,
                                       FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS)
 
@@ -87,7 +88,7 @@ class Stopping:
             if self.forward.steps >= FORWARD_STEPS:
                 self.end_training()
         elif steps >= STEPS or (steps >= FEWEST_STEPS and now - self.began > STEPPING_SECONDS):
-            if iteration is not None and iteration.active and iteration.trained:
+            if iteration is not None and iteration.active and iteration.trained and not ranks.are_several():
                 self.forward = FastForward(iteration, iteration.seen_loader.trained, steps, now)
                 self.files.guard_all()
             else:

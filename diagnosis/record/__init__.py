@@ -1,6 +1,7 @@
 """What is written down, and the reading of live objects and sources that it is written from:
 
 arithmetic.py   shares, medians, norms, rounding, the loss of guessing
+notebook.py     a notebook's cells as one Python source
 source.py       lines, loops and their counts, calls: from the script's source and frames
 nested.py       the leaves of nested batches and model outputs
 graph.py        norms, signs and operations: from tensors and the autograd graph behind them

@@ -18,11 +18,22 @@ class Site:
     file: str                   # relative to the working directory where it lies below it
     line: int
     code: str = ""              # the line's text, stripped
+    cell: int | None = None     # of a notebook, its code cells counted from 1; the line is then the cell's
+    function: str = ""          # that it stands in, '' outside of any
 
 
 def place(site):
-    """'train.py:142'; nothing where no line is known."""
-    return f"{site.file}:{site.line}" if site else ""
+    """'train.py:142', 'train.ipynb, cell 7, line 3'; nothing where no line is known."""
+    if not site:
+        return ""
+    return f"{site.file}, cell {site.cell}, line {site.line}" if site.cell else f"{site.file}:{site.line}"
+
+
+@dataclass
+class Warned:
+    """What a library said, once however often it said it."""
+    text: str
+    site: Site | None = None    # the script's line that led to it
 
 
 @dataclass
@@ -340,6 +351,8 @@ class Record:
     recomputed_site: Site | None = None     # reentrant checkpointing of something none of whose inputs needs a gradient
     library: str = ""                   # that runs the loop: 'transformers', 'lightning', 'ignite'; '' for the script's own
     controls: list[Control] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)    # of libraries, as far as they name a cause
+    left_out: list[str] = field(default_factory=list)       # lines of a notebook that are no Python
     kept_files: list[str] = field(default_factory=list)     # older than the examination, which the script meant to change
     evaluations: list[Evaluated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)

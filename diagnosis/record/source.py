@@ -10,12 +10,14 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 
+from diagnosis.record.notebook import is_notebook, read
 from diagnosis.record.record import Site
 
 LIBRARIES = tuple(os.path.realpath(path) + os.sep for path in
                   {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"],
                    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
 START = os.getcwd()     # of the whole process, before the script can change it
+NOTEBOOKS = {}          # filename: the Notebook that is run
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
 COUNTING = {"len": len, "int": int, "float": float, "min": min, "max": max, "round": round, "abs": abs,
             "ceil": math.ceil, "floor": math.floor, "math.ceil": math.ceil, "math.floor": math.floor}
@@ -64,7 +66,30 @@ def site(frame=None):
 
 @functools.lru_cache(maxsize=4096)
 def make_site(filename, line):
-    return Site(shown(filename), line, linecache.getline(filename, line).strip())
+    """The Site of a line of a file, which for a notebook is the whole Notebook's source."""
+    code = linecache.getline(filename, line).strip()
+    if filename in NOTEBOOKS:
+        cell, line_in_cell = NOTEBOOKS[filename].place(line)
+        return Site(shown(filename), line_in_cell, code, cell, function_at(filename, line))
+    return Site(shown(filename), line, code, function=function_at(filename, line))
+
+
+def function_at(filename, line):
+    """The name of the innermost function around a line, '' where there is none."""
+    found = [node for node in ast.walk(tree(filename) or ast.Module([], []))
+             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.lineno <= line <= node.end_lineno]
+    return max(found, key=lambda node: node.lineno).name if found else ""
+
+
+def load(filename):
+    """The text of the script; of a notebook that of its cells, whose lines are found by linecache from now on."""
+    if not is_notebook(filename):
+        with open(filename, "rb") as file:
+            return file.read()
+    notebook = NOTEBOOKS[filename] = read(filename)
+    lines = notebook.source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(notebook.source), None, lines, filename)
+    return notebook.source
 
 
 @functools.cache

@@ -28,18 +28,32 @@ def verdict(record, judgement):
         text += f"; the script itself crashed after {seen}: {crash_with_place(record.crash)}"
     if record.ended == "time limit":
         text += f"; judged by {seen}, for then its time was up"
+    untimely = out_of_time(record)
+    if untimely:
+        text += f"; not measured for want of time: {', '.join(untimely)}"
     return text
 
 
 def effect_on_learning(record, finding):
     """What this finding does to the run, in words that begin the verdict."""
-    if record.ended == "crashed" and not record.optimizer_steps:
+    if explains_crash(record, finding) and not record.optimizer_steps:
         return "crashes before it learns anything"
     effect = catalogue()[finding.name].EFFECT
     if effect == "misleads":
         return "its figures mislead"
     stops = finding.level == "error" and effect == "stops" and not has_learned(record)
     return "does not learn" if stops else "learns less than it could"
+
+
+def out_of_time(record):
+    """The controls that were cut off or never begun because the time was up."""
+    return [control.name for control in record.controls
+            if control.outcome is None and control.reason.startswith("time")]
+
+
+def explains_crash(record, finding):
+    """Is this finding what ended the script? Its check then holds the error's own message in its evidence."""
+    return record.ended == "crashed" and finding.level == "error" and bool({"crash", "message"} & set(finding.evidence))
 
 
 def has_learned(record):
@@ -50,8 +64,11 @@ def has_learned(record):
 
 def not_examined(record, findings, time_limit):
     """Why the run could not be judged at all, in one clause; None where it could. time_limit: seconds it was given."""
-    explained = any(finding.level == "error" for finding in findings)
-    if record.optimizer_steps or (explained and (record.backwards or record.ended == "crashed")):
+    if record.ended == "crashed":
+        explained = any(explains_crash(record, finding) for finding in findings)
+    else:
+        explained = record.backwards and any(finding.level == "error" for finding in findings)
+    if record.optimizer_steps or explained:
         return None
     if record.ended == "crashed" and record.crash.kind == "SystemExit":
         return f"the script left by sys.exit({record.crash.message.strip()}) before its first training step"

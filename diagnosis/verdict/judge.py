@@ -17,6 +17,7 @@ class Judgement:
     not_checked: list[tuple[str, str]] = field(default_factory=list)    # name, reason
     reason: str = ""                # why the run could not be judged at all; then every check is among not_checked
     verdict: str = ""               # one sentence
+    out_of_time: list[str] = field(default_factory=list)                # controls that there was no time for
     learnable: bool | None = None   # the labels can be predicted from these texts; None: not measured
     side: str = ""                  # on which side the controls together say that the fault is
     causes: list[tuple[Finding, list[Finding]]] = field(default_factory=list)   # every finding once, its consequences
@@ -37,6 +38,8 @@ def judge(record):
             outcome.name = name
             judgement.findings.append(outcome)
     judgement.findings = in_order_of_cause(judgement.findings, faults)
+    if not record.optimizer_steps:      # a crash before the first step comes before all that it kept from happening
+        judgement.findings.sort(key=lambda finding: not conclusion.explains_crash(record, finding))
     return concluded(record, judgement)
 
 
@@ -51,6 +54,7 @@ def concluded(record, judgement):
     """The judgement, with all that follows from its findings and the controls."""
     judgement.causes = under_their_causes(judgement.findings)
     judgement.learnable = conclusion.learnable(record)
+    judgement.out_of_time = conclusion.out_of_time(record)
     judgement.side = conclusion.side(record)
     judgement.verdict = conclusion.verdict(record, judgement)
     return judgement

@@ -24,6 +24,16 @@ def crash_line(crash):
     return ": ".join(filter(None, [crash.kind, message]))
 
 
+LABEL_BROKE_IT = re.compile(
+    r"Target -?\d+ is out of bounds|index -?\d+ is out of bounds for dimension|Class values must be|device-side assert|"
+    r"all elements of (input|target) should be between 0 and 1|cur_target >= 0")      # torch's words, none of others
+
+
+def crashed_on_label(record):
+    """Did a label end the script, by what torch said?"""
+    return record.crash is not None and LABEL_BROKE_IT.search(record.crash.message) is not None
+
+
 # ---- batches, labels and outputs
 
 

@@ -30,6 +30,7 @@ def screen(record, judgement, report_dir):
     blocks = [textwrap.wrap(judgement.verdict, width, break_on_hyphens=False)]
     for finding, consequences in judgement.causes:
         blocks.append(finding_lines(finding, consequences, width))
+    blocks.append(warning_lines(record, width))
     if record.crash and record.crash.traceback and record.crash.kind != "SystemExit":
         blocks.append(["the script's own traceback"] + indented(record.crash.traceback))
     elif judgement.reason:
@@ -63,6 +64,14 @@ def finding_lines(finding, consequences, width):
     return lines
 
 
+def warning_lines(record, width):
+    """What the libraries themselves said of a cause."""
+    said = [f"{warned.text} ({place(warned.site)})" if warned.site else warned.text for warned in record.warnings]
+    lines = [line for text in said for line in textwrap.wrap(text, width - 4, initial_indent="  ",
+                                                             subsequent_indent="    ", break_on_hyphens=False)]
+    return ["the libraries warn"] + lines if lines else []
+
+
 def indented(text):
     return ["  " + line for line in text.rstrip().splitlines()]
 
@@ -88,6 +97,8 @@ def whereabouts(record, judgement, report_dir):
     pictures_too = "" if judgement.reason else "  (with two pictures)"
     lines = [f"{'report':<9} {Path(report_dir) / 'report.md'}{pictures_too}",
              f"{'output':<9} {Path(report_dir) / 'script.log'}  (what the script printed)"]
+    if record.left_out:
+        lines.append(f"{'left out':<9} {readable(record.left_out)}  (not Python; such lines of a notebook are not run)")
     if record.kept_files:
         lines.append(f"{'kept':<9} {readable(record.kept_files)}  (as before, whatever the script did there)")
     if judgement.findings:
@@ -136,6 +147,8 @@ def scores_json(record):
 
 def finding_json(finding):
     where = {"file": finding.where.file, "line": finding.where.line} if finding.where else None
+    if where and finding.where.cell:
+        where["cell"] = finding.where.cell
     return {"name": finding.name, "level": finding.level, "title": finding.title,
             "evidence": finite(finding.evidence), "why": finding.why, "fix": finding.fix, "where": where}
 
@@ -162,6 +175,9 @@ def as_markdown(record, judgement):
         lines += finding_markdown(finding, "##")
         for consequence in consequences:
             lines += [f"It follows from `{finding.name}`:", ""] + finding_markdown(consequence, "###")
+    if record.warnings:
+        lines += ["## What the libraries warn of", ""] + [f"- {warned.text} {place(warned.site)}".rstrip()
+                                                         for warned in record.warnings] + [""]
     if record.crash and record.crash.traceback:
         lines += ["## The script's own traceback", "", "```text", record.crash.traceback.rstrip(), "```", ""]
     if not judgement.reason:

@@ -114,7 +114,8 @@ def checked(judgement):
     for name, reason in judgement.not_checked:
         reasons.setdefault(reason, []).append(name)
     made = len(judgement.passed) + len(judgement.findings)
-    both = (Listing(f"checked and passed: {len(judgement.passed)} of {made} checks made", ["", ""],
+    late = f"; out of time: {', '.join(judgement.out_of_time)}" if judgement.out_of_time else ""
+    both = (Listing(f"checked and passed: {len(judgement.passed)} of {made} checks made{late}", ["", ""],
                     [[group, ", ".join(names)] for group, names in passed.items()]),
             Listing(f"not checked: {len(judgement.not_checked)}", ["", ""],
                     [[", ".join(names), reason] for reason, names in reasons.items()]))
@@ -194,8 +195,12 @@ def gradient_flow(record):
                  ["part", "weights", "trained", "gradient", "median", "last", "change"],
                  [[row[0], number(row[1]), number(row[2]) if row[2] else "frozen", *(number(x, 3) for x in row[3:])]
                   for row in rows] + ([["all", *map(number, total), "", "", "", ""]] if rows else []),
-                 ["gradient: its norm at the first step, the median of all and the last; change: norm of the trained "
-                  "weights' change by all steps seen over their own norm"])
+                 [f"gradient: its norm at the first step, the median of all and the last{after_clipping(record)}; "
+                  "change: norm of the trained weights' change by all steps seen over their own norm"])
+
+
+def after_clipping(record):
+    return ", as clipping left it" if clipped(record) else ""
 
 
 def merged_frozen(rows):
@@ -228,14 +233,29 @@ def one_step(record):
             ["loss", " ".join(filter(None, [batch.loss_function or "the model's own", place(batch.site)]))],
             ["first loss", f"{number(first)}; guessing by class frequency costs {number(guess)}"],
             ["mode", f"encoder {names[batch.encoder_training]}, model {names[batch.head_training]}"]]
-    gradients = [step.gradient_norm for step in record.steps if step.gradient_norm is not None]
+    gradients = [norm for norm in map(norm_before_clipping, record.steps) if norm is not None]
     if gradients:
-        rows.append(["gradient", f"norm {number(gradients[0])} at the first step, {number(gradients[-1])} at the last"])
+        rows.append(["gradient", f"norm {number(gradients[0], 3)} at the first step, {number(gradients[-1], 3)} at the "
+                                 f"last{clipped(record)}"])
     if losses:
         tenth = losses[-max(len(losses) // 10, 1):]
         rows.append(["loss seen", f"{number(losses[0])} at the first step, {number(statistics.fmean(tenth))} over the "
                                   f"last {len(tenth)} of {len(losses)}"])
     return Listing("one forward and backward pass", ["", ""], rows)
+
+
+def norm_before_clipping(step):
+    """The norm that backward left, where clipping measured it before the optimizer saw what remained."""
+    clip = step.clip
+    if clip is None or clip.kind != "norm" or clip.norm_before is None or clip.scaled:
+        return step.gradient_norm
+    return max(clip.norm_before, step.gradient_norm or 0.0)
+
+
+def clipped(record):
+    """', before clipping to 1' where any step is clipped; '' elsewhere."""
+    limits = {step.clip.limit for step in record.steps if step.clip is not None}
+    return f", before clipping to {', '.join(number(limit) for limit in sorted(limits))}" if limits else ""
 
 
 def lengths(values):

@@ -495,3 +495,41 @@ def test_only_what_has_the_batchs_rows_is_cut():
     cut = first_rows({"ids": ids, "both": [ids, (torch.zeros(10), None)], "n": 3}, 8, 32)
     assert cut["ids"].shape == (8, 10) and cut["both"][0].shape == (8, 10)
     assert cut["both"][1][0].shape == (10,) and cut["both"][1][1] is None and cut["n"] == 3
+
+
+# ---- wrapped models
+
+
+class Parts(nn.Module):
+    """A model with a part that is called as the wrappers call theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.module = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.module(x)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, nn.DataParallel, torch.compile,
+                                  lambda model: nn.DataParallel(nn.DataParallel(model))])
+def test_copies_of_wrapped_models_begin_with_the_first_weights(wrap):
+    model = wrap(Parts())
+    first = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    copied = training._copy(Live(model, None, 8, initial_state=first))
+    assert isinstance(copied, Parts) and copied.module.weight.abs().sum() > 0
+
+
+def test_first_weights_that_do_not_fit_are_told_and_not_passed_over():
+    with pytest.raises(NoMeasurement, match="weights before the first step are not known: module.bias"):
+        training._copy(Live(Parts(), None, 8, initial_state={"other.weight": torch.zeros(3, 4)}))
+
+
+def test_a_loss_of_zero_is_no_answer_and_no_error_of_the_control():
+    with pytest.raises(NoMeasurement, match="the loss is 0 before any step"):
+        model = nn.Linear(2, 1)
+        training._train(model, torch.optim.SGD(model.parameters(), 0.1),
+                        [lambda model: (None, None, model(torch.zeros(1, 2)).sum() * 0)], [()] * 3, float("inf"))

@@ -149,9 +149,9 @@ def test_names_of_the_training_script_are_checked_and_passed_on(tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (["nowhere.py"], "error: nowhere.py: no such file"),
     (["."], "error: . is a folder; give the training script in it"),
-    (["notes.txt"], "error: notes.txt is no Python script (its name does not end in .py)"),
-    (["book.ipynb"], "error: book.ipynb is a notebook; save it as a script first: "
-                     "jupyter nbconvert --to script book.ipynb"),
+    (["notes.txt"], "error: notes.txt is no Python script (its name does not end in .py) and no notebook (.ipynb)"),
+    (["book.ipynb"], "error: book.ipynb cannot be read as a notebook: it holds no list of cells"),
+    (["wrong.ipynb"], "error: wrong.ipynb, cell 2, line 2: not valid Python: '(' was never closed"),
     (["broken.py"], "error: broken.py:2: not valid Python: '(' was never closed"),
     (["binary.py"], "error: binary.py: not valid Python: "),
     (["--TIME_LIMTI=3", "train.py"],
@@ -165,6 +165,9 @@ def test_names_of_the_training_script_are_checked_and_passed_on(tmp_path):
 def test_what_cannot_be_done_is_told_in_one_line_with_status_2_before_anything_is_run(folder, arguments, message):
     (folder / "notes.txt").write_text("to do\n")
     (folder / "book.ipynb").write_text("{}")
+    (folder / "wrong.ipynb").write_text(json.dumps({"cells": [
+        {"cell_type": "code", "source": "a = 1"}, {"cell_type": "markdown", "source": "text"},
+        {"cell_type": "code", "source": ["import os\n", "print(\n"]}]}))
     (folder / "broken.py").write_text("import os\nprint(\n")
     (folder / "binary.py").write_bytes(b"\x80\x81\xff")
     (folder / "train.py").write_text("open('was_run', 'w')\n")

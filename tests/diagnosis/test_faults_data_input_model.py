@@ -7,9 +7,10 @@ import random
 
 import pytest
 
-from diagnosis.faults import catalogue
+from diagnosis.faults import catalogue, majority_class
 from diagnosis.record.record import (Batch, Control, Crash, Encoder, FreezeAct, Module, Parameter, Record, Site, Split,
                                      Step, Tokenizer)
+from diagnosis.verdict.conclusion import not_examined
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.judge import judge
 
@@ -1087,3 +1088,24 @@ def test_without_batch_norm_small_batches_are_healthy():
     for batch in record.batches:
         batch.rows = 2
     passes("batchnorm-small-batch", record)
+
+
+# ---- crashes
+
+
+def test_a_crash_is_explained_by_a_finding_only_where_that_is_what_broke():
+    record = every_batch(healthy(), mask_given=False, padding_shown=60)
+    record.ended, record.steps, record.optimizer_steps, record.backwards = "crashed", [], 0, 1
+    crashed(record, "IndexError", "index 5 is out of bounds for axis 0 with size 5")       # numpy's, of the script
+    judgement = judge(record)
+    assert "mask-missing" in [finding.name for finding in judgement.findings]
+    assert "IndexError" in not_examined(record, judgement.findings, 300)
+    crashed(relabelled(record, {0: 4}), "IndexError", "Target 4 is out of bounds.")
+    judgement = judge(record)
+    assert judgement.findings[0].name == "label-out-of-range" and not_examined(record, judgement.findings, 300) is None
+    assert judgement.verdict.startswith("crashes before it learns anything: training labels 4")
+
+
+def test_every_sign_of_a_standstill_has_a_help_that_stands_alone():
+    for words, fix in majority_class.FIXES.items():
+        assert "before this" not in fix, words

@@ -171,13 +171,29 @@ def test_the_case_that_made_this_project_is_named_with_its_rates_and_both_lines(
     assert found.evidence["planned_epochs"] == 5
     assert found.evidence["lr_in_last_epoch"] == pytest.approx(2e-5 * 4 / 300, rel=0.01)
     assert found.evidence["schedule"] == "made in train.py:30"
-    assert "line 60" in found.fix and "50" in found.fix
+    assert "move train.py:60" in found.fix and "(train.py:50)" in found.fix
 
 
 def test_the_help_for_a_schedule_per_epoch_says_what_its_warm_up_needs_once_the_line_is_moved():
     assert "can stay as it is" in finding("schedule-per-epoch", transformers_linear(50, UPDATES, per_epoch=True)).fix
     assert f"shorter warm-up than {UPDATES:,} of" in finding(
         "schedule-per-epoch", transformers_linear(UPDATES, UPDATES, per_epoch=True)).fix
+
+
+def test_where_loop_and_schedule_are_in_different_functions_or_files_the_help_says_what_has_to_be_passed():
+    record = transformers_linear(50, UPDATES, per_epoch=True)
+    record.step_site = Site("engine.py", 12, "optimizer.step()", function="train_epoch")
+    fix = finding("schedule-per-epoch", record).fix
+    assert "after optimizer.step() (engine.py:12), and no longer in train.py:60" in fix
+    assert "the schedule has to be passed to train_epoch()" in fix
+
+
+def test_a_schedule_made_for_twice_the_steps_that_accumulation_leaves_can_not_stay_as_it_is():
+    record = transformers_linear(20, 2 * UPDATES, per_epoch=True)
+    record.plan.batches_per_step = 2.0
+    fix = finding("schedule-per-epoch", record).fix
+    assert "can stay as it is" not in fix
+    assert f"counts {2 * UPDATES} steps and this run makes {UPDATES}, one for 2 batches: give it that number" in fix
 
 
 def test_a_schedule_per_epoch_is_the_first_cause_and_its_warm_up_is_not_blamed():

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from diagnosis.faults import catalogue
-from diagnosis.record.record import (Batch, Control, Crash, Encoder, Group, Parameter, Plan, Record, Schedule, Site,
-                                     Split, Step, Tokenizer)
+from diagnosis.record.record import (Batch, Clip, Control, Crash, Encoder, Group, Parameter, Plan, Record, Schedule,
+                                     Site, Split, Step, Tokenizer, Warned)
 from diagnosis.verdict import conclusion, pictures, report, tables
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import Judgement, concluded, under_their_causes
@@ -130,6 +130,36 @@ def test_a_crash_after_some_steps_and_a_cut_observation_are_said():
     assert verdict(record).endswith("the script itself crashed after 40 optimizer steps: KeyError: 'text' (train.py:9)")
     record.ended = "time limit"
     assert "40 optimizer steps" in verdict(record).partition(";")[2]
+
+
+def run_with(**control):
+    record = per_epoch_run()
+    record.controls = [Control("labels-from-tokens", "?", True), Control("rate-sweep", "?", **control)]
+    return record
+
+
+def test_the_verdict_says_what_there_was_no_time_to_measure(tmp_path):
+    late = run_with(outcome=None, reason="time: 2 of 6 rates were tried")
+    assert verdict(late).endswith("; not measured for want of time: rate-sweep")
+    assert "2 of 2 checks made; out of time: rate-sweep" in screen(late, tmp_path)
+    assert "want of time" not in verdict(run_with(outcome=None, reason="no rate lowers the loss in so few steps"))
+
+
+def test_what_the_libraries_warn_of_stands_between_findings_and_checks(tmp_path):
+    record = per_epoch_run()
+    record.warnings = [Warned("None of the inputs have requires_grad=True. Gradients will be None", Site("a.py", 7))]
+    text = screen(record, tmp_path, finding())
+    warned = text.index("None of the inputs have requires_grad=True. Gradients will be None (a.py:7)")
+    assert text.index("error[schedule-per-epoch]") < warned < text.index("checked and passed")
+
+
+def test_gradient_norms_are_those_before_clipping():
+    record = per_epoch_run()
+    for step in record.steps:
+        step.gradient_norm, step.clip = 1.0, Clip("norm", 1.0, 12.5, False)
+    shown = dict(map(tuple, tables.one_step(record).rows))["gradient"]
+    assert shown == "norm 12.5 at the first step, 12.5 at the last, before clipping to 1"
+    assert "as clipping left it" in tables.gradient_flow(record).notes[0]
 
 
 # the screen

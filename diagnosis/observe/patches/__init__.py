@@ -7,10 +7,14 @@ optimization.py     optimizers, clipping, gradient scalers, schedules
 data.py             loaders, tokenizers
 comparisons.py      predictions held against labels
 weights.py          freezing, checkpoints loaded
+messages.py         warnings that name a cause
 """
 
+import torch
+
+from diagnosis.observe import ranks
 from diagnosis.observe.late import when_imported
-from diagnosis.observe.patches import comparisons, data, forward, optimization, weights
+from diagnosis.observe.patches import comparisons, data, forward, messages, optimization, weights
 
 TOKENIZERS = ("tokenization_utils_base", "tokenization_utils_tokenizers", "tokenization_python", "tokenization_utils",
               "tokenization_utils_fast")        # of transformers 5 and 4
@@ -29,6 +33,8 @@ def install(observer):
     comparisons.watch_equality(observer)
     weights.watch_freezing(observer)
     weights.watch_state_dicts(observer)
+    ranks.watch_spawning(torch.multiprocessing)
+    messages.watch_warnings(observer)
     for name in TOKENIZERS:
         when_imported(f"transformers.{name}", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: weights.watch_checkpoints(observer, module))
