@@ -48,7 +48,7 @@ import math
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import BINARY_LOSSES, training_loss_function
-from diagnosis.verdict.scored import agreement, comparisons
+from diagnosis.verdict.scored import agreement, apart, comparisons
 
 GROUP = "evaluation"
 EFFECT = "misleads"
@@ -56,7 +56,6 @@ CAUSED_BY = ("score-misaligned",)
 
 MATCH = 0.995       # of the predictions that a slip must give
 DIFFERENT = 0.02    # of the predictions that are not the class named, at least
-SAME = 0.98         # of the predictions: nothing to look for
 CONSTANT = 0.9      # of the classes named by the outputs, above which one class for all rows says nothing
 
 
@@ -69,8 +68,9 @@ def check(record):
     unexplained = False
     for each in judged:
         right = agreement(each.guesses, each.predictions)
-        if 1 - right < max(DIFFERENT, 3 / len(each.guesses)):
-            continue
+        moved = apart(list(zip(each.predictions, each.labels)), list(zip(each.guesses, each.own_labels)))
+        if min(1 - right, moved / len(each.guesses)) < max(DIFFERENT, 3 / len(each.guesses)):
+            continue        # row by row, or in another order that the labels went along with
         slip = _slip(each)
         if slip is None:
             unexplained = True

@@ -20,7 +20,6 @@ KEPT_ROWS = 256         # of each evaluation, whose inputs are kept so that they
 @dataclass
 class Given:
     """What the model gave in one pass."""
-    passed: object                      # the Pass, while it is going on and where its inputs are kept
     batch: object                       # its record.Batch
     roots: tuple                        # the outermost modules called, in order
     outputs: np.ndarray | None          # rows x outputs, of the last of them; None where it gave no such table
@@ -69,10 +68,13 @@ class Evaluation:
             return
         latest = self.given[-1] if self.given and self.given[-1].batch is now.batch else None
         call = now.calls[-1]
-        outputs = table_of(call.output, now.batch.rows)
+        outputs = outputs_of(call.output, now.batch.rows)
         keys = [tuple(row) for row in facts.strip_padding(now.ids, pad_id)] if now.ids is not None else []
         if latest is None:
-            latest = Given(now, now.batch, (), None, keys, now.iteration)
+            iteration = now.iteration
+            if iteration is not None and iteration.trained and not iteration.active:
+                iteration = None        # the epoch is over: these rows come from no loader
+            latest = Given(now.batch, (), None, keys, iteration)
             self.given.append(latest)
             if self.last:
                 latest.origin = self.origin_of(call.module) if self.begins_evaluation() else self.given[-2].origin
@@ -153,7 +155,7 @@ def same_evaluation(before, after):
         and before.batch.step == after.batch.step
 
 
-def table_of(output, rows):
+def outputs_of(output, rows):
     """The rows x outputs among what a module gave, as an array; None where there is none."""
     for _, leaf in nested.tensors(output):
         if leaf.is_floating_point() and leaf.dim() in (1, 2) and rows and leaf.shape[0] == rows:

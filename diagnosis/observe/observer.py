@@ -181,7 +181,7 @@ class Observer:
 
     def training_is_over(self):
         """Its facts are complete: what the script still trains on its way to the end adds nothing to them."""
-        self.guard.closed |= {self.gradients, self.scaling, self.schedules, self.freezes, self.layers}
+        self.guard.closed |= {self.gradients, self.scaling, self.schedules, self.freezes}
 
     # the end
 

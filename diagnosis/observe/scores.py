@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Subset
 
 
-from diagnosis.observe.evaluation import same_evaluation, table_of
+from diagnosis.observe.evaluation import outputs_of, same_evaluation
 from diagnosis.record import examples, source
 from diagnosis.record.record import UNKNOWN_LABEL, Evaluated, Repeated, Scored
 
@@ -69,15 +69,18 @@ class Rows:
         learned = training is not None and observer.guard.attempt(examples.learn, training.passes,
                                                                   observer.tokenizers.calls)
         self.ways = learned or (None, None)
+        self.in_losses = table_of((key, label) for given in observer.evaluation.given
+                                  for key, label in zip(given.keys, given.batch.labels or []))
 
     def labels_of(self, given):
-        """The labels of a pass's rows by their token ids; else as the loss saw them."""
+        """The labels of a pass's rows by their token ids, from the data set, else as any loss saw them."""
         rows, seen = given.batch.rows, given.batch.labels
         labels = list(seen) if seen is not None and len(seen) == rows else [UNKNOWN_LABEL] * rows
-        if given.iteration is None or len(given.keys) != rows:
+        if len(given.keys) != rows:
             return labels
-        table = self.table(given.iteration)
-        return [table.get(key, label) for key, label in zip(given.keys, labels)]
+        table = table_of_split(self.observer.record.validation) if given.iteration is None else \
+            self.table(given.iteration)
+        return [table.get(key, self.in_losses.get(key, label)) for key, label in zip(given.keys, labels)]
 
     def table(self, iteration):
         """{token ids: label} of a loader's data set, without texts that bear two labels."""
@@ -102,11 +105,17 @@ class Rows:
 
 
 def table_of_split(split):
+    if split is None or len(split.examples) != len(split.labels):
+        return {}
+    return table_of(zip(map(tuple, split.examples), split.labels))
+
+
+def table_of(pairs):
+    """{key: label} without keys that bear two labels."""
     table, twice = {}, set()
-    if split is not None and len(split.examples) == len(split.labels):
-        for row, label in zip(split.examples, split.labels):
-            if table.setdefault(tuple(row), label) != label:
-                twice.add(tuple(row))
+    for key, label in pairs:
+        if table.setdefault(key, label) != label:
+            twice.add(key)
     return {key: label for key, label in table.items() if key not in twice}
 
 
@@ -117,7 +126,10 @@ def scored(evaluation, run, index, own_labels):
     """The Scored of one evaluation: whole columns, and columns batch by batch joined into one for each line."""
     given = evaluation.given
     rows = {place: given[place].batch.rows for place in run}
-    total, found, joined = sum(rows.values()), [], {}
+    found, joined = [], {}
+
+    def start_of(place):
+        return sum(rows[before] for before in run if before < place)
 
     def paired(compared, first, second, first_row, places):
         """A Scored, its columns told apart where no metric was given them."""
@@ -128,20 +140,32 @@ def scored(evaluation, run, index, own_labels):
         return Scored(compared.by, index, first_row, second, first, compared.site)
 
     for compared in evaluation.compared:
-        place, size = compared.passes - 1, len(compared.first)
-        if place in rows and size == rows[place] and size != total:
-            joined.setdefault((compared.by, str(compared.site)), {}).setdefault(place, compared)
-        elif size == total and (place in rows or follows(given, run, place)):
-            found.append(paired(compared, compared.first, compared.second, 0, run))
+        place = compared.passes - 1
+        end = place if place in rows else run[-1] if follows(given, run, place) else None
+        places = last_with(rows, run, end, len(compared.first)) if end is not None else []
+        if len(places) == 1 and len(run) > 1:
+            joined.setdefault((compared.by, str(compared.site)), {}).setdefault(end, compared)
+        elif places:
+            found.append(paired(compared, compared.first, compared.second, start_of(places[0]), places))
     for by_place in joined.values():
         places = sorted(by_place)
         if places != run[run.index(places[0]):run.index(places[-1]) + 1]:
             continue
         first, second = ([value for place in places for value in getattr(by_place[place], side)]
                          for side in ("first", "second"))
-        start = sum(rows[before] for before in run if before < places[0])
-        found.append(paired(by_place[places[0]], first, second, start, places))
+        found.append(paired(by_place[places[0]], first, second, start_of(places[0]), places))
     return found
+
+
+def last_with(rows, run, end, size):
+    """The last passes of a run up to one of them that have so many rows together; [] where none have."""
+    places, left = [], size
+    for place in reversed(run[:run.index(end) + 1]):
+        if left <= 0:
+            break
+        places.insert(0, place)
+        left -= rows[place]
+    return places if left == 0 else []
 
 
 def follows(given, run, place):
@@ -218,7 +242,7 @@ def by_trained_model(evaluation, given):
             if len(each.calls) != 1:
                 break
             (_, args, kwargs), = each.calls
-            outputs += table_of(trained(*args, **kwargs), each.batch.rows).tolist()
+            outputs += outputs_of(trained(*args, **kwargs), each.batch.rows).tolist()
     return outputs
 
 
@@ -241,7 +265,7 @@ def repeated(observer, runs):
 
 def outputs_twice(module, args, kwargs, rows):
     with evaluating(module):
-        first, second = (table_of(module(*args, **kwargs), rows) for _ in range(2))
+        first, second = (outputs_of(module(*args, **kwargs), rows) for _ in range(2))
     return None if first is None else (first, second)
 
 

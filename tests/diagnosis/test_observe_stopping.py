@@ -9,8 +9,8 @@ import pytest
 
 from diagnosis.observe.files import Files, writes
 from diagnosis.observe.guard import Guard
-from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, FEWEST_STEPS, FORWARD_SECONDS, FORWARD_STEPS,
-                                      STEPPING_SECONDS, STEPS, is_close)
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, EVALUATION_SECONDS, FEWEST_STEPS, FORWARD_BATCHES,
+                                      FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS, is_close)
 from diagnosis.observe.stopping import Stopping
 from diagnosis.observe.untouched.old_files import OldFiles
 from diagnosis.record.record import Record, Step
@@ -58,7 +58,7 @@ def test_without_a_loader_the_run_ends_at_the_pass_after_the_last_step(stopping)
         stopping.check()
 
 
-def test_within_an_epoch_it_is_fast_forwarded_and_two_steps_of_the_next_are_seen(stopping):
+def test_within_an_epoch_it_is_fast_forwarded_and_after_two_steps_of_the_next_training_is_left_aside(stopping):
     iteration, training = in_epoch()
     after_steps(stopping, STEPS, iteration, training)
     assert stopping.forward.step == STEPS and stopping.files.guarded
@@ -66,9 +66,33 @@ def test_within_an_epoch_it_is_fast_forwarded_and_two_steps_of_the_next_are_seen
     after_steps(stopping, 3, iteration, training)       # of the same epoch: accumulation may go on
     stopping.check()
     training.trained = 2
+    another = in_epoch()[0]
+    assert not stopping.ends_early(another, training)
     after_steps(stopping, FORWARD_STEPS, iteration, training)
-    with pytest.raises(Ended):
-        stopping.check()
+    assert stopping.training_over and stopping.ends_early(another, training)
+    stopping.check()                                    # the script's evaluation may still come
+
+
+def validation_pass(batches, seconds, fetched=FORWARD_BATCHES):
+    """A pass over a loader of so many batches that has taken so long for those fetched."""
+    return SimpleNamespace(trained=False, fetched=fetched, began=time.monotonic() - seconds, looked_at=None,
+                           batches=lambda: batches)
+
+
+def test_a_validation_pass_goes_on_to_its_end_where_there_is_time_and_is_cut_short_where_there_is_not(stopping):
+    iteration, training = in_epoch()
+    after_steps(stopping, STEPS, iteration, training)
+    assert not stopping.ends_early(validation_pass(40, seconds=1), training)
+    slow = validation_pass(4_000, seconds=1)
+    assert stopping.ends_early(slow, training)
+    slow.fetched = FORWARD_BATCHES - 1
+    assert not stopping.ends_early(slow, training)
+
+
+def test_whole_validation_passes_share_one_budget_of_seconds(stopping):
+    after_steps(stopping, STEPS, *in_epoch())
+    stopping.forward.evaluating = EVALUATION_SECONDS
+    assert stopping.ends_early(validation_pass(5, seconds=0.1), None)
 
 
 def test_a_fast_forward_that_takes_too_long_ends_the_run(stopping):
