@@ -163,7 +163,7 @@ def stalled(record, group):
     total = round(updates) if updates else None
     return Finding("error", f"no step changes the weights from the {moving[-1] + 2}. one measured on: "
                    f"{group.optimizer} has lowered its rate to nothing",
-                   {"lr_shown": group.rate, "lengths_of_steps": a_few([rounded(length) for length in lengths]),
+                   {"lr_shown": group.rate, "first_lengths_of_steps": [rounded(length) for length in lengths[:ENOUGH]],
                     "steps_measured": len(lengths), "steps_without_change": still, **group.own_schedule,
                     **({"planned_optimizer_steps": total} if total else {})},
                    "the schedule inside the optimizer is over, and the remaining steps are for nothing; group[\"lr\"] does "

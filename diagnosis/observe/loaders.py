@@ -59,8 +59,9 @@ class Iteration:
 
     def __next__(self):
         if self.loaders.ends_early(self):
+            if self.active:
+                self.loaders.cut(sys._getframe(1))
             self.active = False
-            self.loaders.cut(sys._getframe(1))
             raise StopIteration
         try:
             batch = next(self.inner)

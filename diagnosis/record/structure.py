@@ -66,7 +66,7 @@ def token_embedding(model):
 def smallest_with(model, *parts):
     holders = [module for module in model.modules()
                if all(any(part is inside for inside in module.modules()) for part in parts)]
-    return min(holders, key=size_of)
+    return holders[-1]      # modules() names the outer ones first
 
 
 def is_bare(holder, layers):
@@ -74,8 +74,9 @@ def is_bare(holder, layers):
     pooler does."""
     inside = {id(module) for part in holder.children() if any(layers is held for held in part.modules())
               for module in part.modules()}
-    width = max((norm.normalized_shape[0] for norm in holder.modules() if isinstance(norm, nn.LayerNorm)), default=0)
-    return all(part.out_features == width for part in holder.modules()
+    widths = {norm.normalized_shape[0] for norm in holder.modules() if isinstance(norm, nn.LayerNorm)}
+    widths |= {table.embedding_dim for table in holder.modules() if isinstance(table, nn.Embedding)}
+    return all(part.out_features in widths for part in holder.modules()
                if isinstance(part, nn.Linear) and id(part) not in inside)
 
 

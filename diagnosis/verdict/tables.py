@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from diagnosis.faults import catalogue
-from diagnosis.record.arithmetic import a_few, chance_loss, rounded
+from diagnosis.record.arithmetic import chance_loss, rounded
 from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.measures import known_training_labels
@@ -343,13 +343,20 @@ def schedules(record):
         few = seen if len(seen) <= FEW else [seen[i * (len(seen) - 1) // (FEW - 1)] for i in range(FEW)]
         rows.append(["rate seen", ", ".join(f"{number(max(step.rates))} (step {step.index})" for step in few)])
     if record.groups and not record.schedules:
-        own = course.sets_its_own_rate(record)
-        rows.insert(0, ["schedule", "none seen: the rate stays as it is" if own is None else
-                        f"none seen; {own.optimizer} is code of the script's own and may change its rate by itself"])
-        lengths = course.measured_lengths(record) if own is not None else []
-        if lengths:
-            rows.append(["steps' length", ", ".join(map(number, a_few([rounded(length) for length in lengths])))])
+        rows.insert(0, ["schedule", without_schedule(record)])
+        if course.sets_its_own_rate(record) is not None and (lengths := course.measured_lengths(record)):
+            rows.append(["steps' length", ", ".join(number(rounded(length)) for length in [*lengths[:FEW], lengths[-1]])
+                         + " (the weights' change by the first steps and by the last)"])
     return Listing("learning-rate schedule", ["", ""], rows) if rows else None
+
+
+def without_schedule(record):
+    """What is known of the rate where no schedule of torch was seen."""
+    own = course.sets_its_own_rate(record)
+    if own is not None:
+        return f"none seen; {own.optimizer} is code of the script's own and may change its rate by itself"
+    moved = len(set(course.highest_rates(record))) > 1
+    return "none seen: the rate is set otherwise" if moved else "none seen: the rate stays as it is"
 
 
 def run(record):

@@ -882,3 +882,94 @@ def test_predictions_of_one_class_are_right_where_the_labels_are_one_class():
     for batch in record.batches:
         batch.labels = [1] * 15 + [0]
     passes("majority-class", record)
+
+
+# ---- optimizers with a schedule of their own
+
+
+def under_bert_adam(lengths, own_schedule=None, **changes):
+    """A healthy record but for an optimizer of the script's own, whose steps changed the weights by these lengths."""
+    record = run(seen=len(lengths), more=0, **changes)
+    record.groups = [Group("BertAdam", 2e-5, 2e-5, weight_decay=0.01, parameters=3, elements=1_014_000, epsilon=1e-6,
+                           made=MADE, own_code=True, own_schedule=own_schedule or {})]
+    for step, length in zip(record.steps, lengths):
+        step.update_norm, step.unchanged_share = length, float(length == 0)
+    return record
+
+
+def test_where_a_rate_is_shown_and_the_weights_stand_still_the_change_is_believed():
+    record = under_bert_adam([0.0, 0.06, 0.05, 0.02] + [0.0] * 36, {"t_total": 4, "warmup": 0.1})
+    found = finding("schedule-exhausted", record)
+    assert found.evidence["t_total"] == 4 and found.evidence["steps_without_change"] == 36
+    assert "BertAdam" in found.title and f"{UPDATES:,} (t_total)" in found.fix and found.where == MADE
+    passes("lr-zero", record)
+
+
+def test_an_optimizer_whose_own_schedule_never_moves_a_weight_is_at_a_rate_of_zero():
+    found = finding("lr-zero", under_bert_adam([0.0] * 20, {"t_total": 0, "warmup": 0.1}))
+    assert found.evidence["weights_unchanged"] == 1.0 and found.evidence["t_total"] == 0
+
+
+def test_a_warm_up_inside_the_optimizer_is_told_by_its_numbers_and_its_growing_steps():
+    rising = [0.001 * step for step in range(30)]
+    found = finding("warmup-too-long", under_bert_adam(rising, {"t_total": 100 * UPDATES, "warmup": 0.1}))
+    assert found.evidence["share_of_the_run"] == 10
+    passes("warmup-too-long", under_bert_adam([0.05] * 30, {"t_total": UPDATES, "warmup": 0.1}))
+
+
+def test_what_an_optimizer_of_the_scripts_own_does_out_of_sight_is_not_checked():
+    unseen = under_bert_adam([None] * 30)
+    for name in ("lr-zero", "schedule-exhausted", "warmup-too-long"):
+        assert isinstance(check(name, unseen), NotMeasured), name
+    passes("schedule-exhausted", under_bert_adam([0.05] * 30))
+
+
+def test_a_hand_written_decay_is_not_taken_for_one_in_the_gradient():
+    record = under_bert_adam([0.05] * 30)
+    record.parameters[0].gradient_norms = [1e-3] * 30
+    record.parameters[2].gradient_norms = [1e-3] * 30
+    assert isinstance(check("weight-decay-extreme", record), NotMeasured)
+    record.groups[0].own_code, record.groups[0].optimizer = False, "Adam"
+    finding("weight-decay-extreme", record)
+    record.groups[0].decoupled = True           # torch's Adam with decoupled_weight_decay=True
+    passes("weight-decay-extreme", record)
+
+
+# ---- an encoder that does not move, and libraries
+
+
+def test_a_high_rate_is_not_blamed_where_no_encoder_weight_moves():
+    record = run(rate=5e-4, losses=lambda step: 1.6 + 0.01 * (-1) ** step)
+    finding("lr-too-high", record)
+    blocked = run(rate=5e-4, losses=lambda step: 1.6 + 0.01 * (-1) ** step)
+    for parameter_of_encoder in blocked.parameters[:2]:
+        parameter_of_encoder.gradient_norms = [None] * 22
+    passes("lr-too-high", blocked)
+    adapters = run(rate=5e-4, losses=lambda step: 1.6 + 0.01 * (-1) ** step)
+    adapters.parameters[0].trainable = False
+    adapters.parameters.insert(1, parameter("bert.layer.lora_A", "layer 0", [8, 1000], gradient=1.0))
+    passes("lr-too-high", adapters)
+
+
+def test_a_schedule_that_lightning_steps_per_epoch_needs_its_interval():
+    record = transformers_linear(40, UPDATES, per_epoch=True)
+    record.library, record.schedules[0].interval, record.schedules[0].call_site = "lightning", "epoch", MADE
+    found = finding("schedule-per-epoch", record)
+    assert '"interval": "step"' in found.fix and "scheduler.step" not in found.fix
+
+
+def test_most_weights_without_a_gradient_are_blocked_where_no_encoder_is_known():
+    record = run(encoder=None)
+    record.parameters[0].part, record.parameters[0].gradient_norms = "head", [None] * 22
+    found = finding("gradient-blocked", record)
+    assert found.evidence["tensors_without_gradient"] == 2
+    record.recomputed_site = Site("train.py", 30, "x = checkpoint(layer, x)")
+    assert "use_reentrant=False" in check("gradient-blocked", record).fix
+    passes("gradient-blocked", run())
+
+
+def test_an_encoder_that_lightning_leaves_in_eval_mode_is_mended_where_it_is_loaded():
+    record = run(library="lightning")
+    for batch in record.batches:
+        batch.encoder_training = False
+    assert "Lightning" in check("eval-mode", record).fix

@@ -13,7 +13,7 @@ from diagnosis.observe.freezes import Freezes
 from diagnosis.observe.guard import Guard
 from diagnosis.observe.models import Models, Parameters
 from diagnosis.observe.steps import Optimizers
-from diagnosis.observe.tokenizers import CALLS, TEXTS_OF_CALL, TokenizerCalls
+from diagnosis.observe.tokenizers import CALLS, TEXTS_OF_CALL, TokenizerCalls, tokenizer_in
 
 CONFIG = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
 
@@ -120,3 +120,27 @@ def test_without_a_tokenizer_the_padding_is_the_encoders_or_the_zeros_at_the_row
     calls = TokenizerCalls(guard)
     assert calls.pad_id(torch.tensor([[4, 5], [4, 0]]), None) == 0
     assert calls.pad_id(torch.tensor([[4, 5]]), classifier.bert) == CONFIG.pad_token_id
+
+
+def test_tokens_asked_for_alone_count_as_a_call_without_special_tokens_and_stand_behind_those_that_gave_ids(guard):
+    calls = TokenizerCalls(guard)
+    tokenizer = BertTokenizerFast(vocab={"[PAD]": 3, "[UNK]": 1, "[CLS]": 0, "[SEP]": 2, "a": 4})
+    calls.tokenized(tokenizer, ("a a",), {}, bare=True)
+    assert calls.first_call().settings == {"add_special_tokens": False}
+    calls.tokenized(tokenizer, (["a"],), {"max_length": 4})
+    assert calls.first_call().settings == {"max_length": 4} and len(calls.calls) == 2
+
+
+def test_the_tokenizer_of_workers_is_found_in_the_data_set_or_the_collate_function():
+    tokenizer = BertTokenizerFast(vocab={"[PAD]": 3, "[UNK]": 1, "[CLS]": 0, "[SEP]": 2, "a": 4})
+
+    class Collate:
+        def __init__(self):
+            self.inside = {"nothing": 1}
+            self.tokenizer = tokenizer
+
+    def collate(rows):
+        return tokenizer(rows)
+
+    assert tokenizer_in(Collate()) is tokenizer and tokenizer_in(collate) is tokenizer
+    assert tokenizer_in(Collate().__init__) is tokenizer and tokenizer_in([1, 2]) is None

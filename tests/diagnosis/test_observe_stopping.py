@@ -9,8 +9,8 @@ import pytest
 
 from diagnosis.observe.files import Files, writes
 from diagnosis.observe.guard import Guard
-from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, EVALUATION_SECONDS, FEWEST_STEPS, FORWARD_BATCHES,
-                                      FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS, is_close)
+from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECONDS, EVALUATION_SECONDS, FEWEST_STEPS,
+                                      FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS, is_close)
 from diagnosis.observe.stopping import Stopping
 from diagnosis.observe.untouched.old_files import OldFiles
 from diagnosis.record.record import Record, Step
@@ -157,3 +157,14 @@ def test_the_observers_own_files_are_written_although_the_run_is_cut_short(files
 def test_which_opens_write():
     assert [writes(mode, 0) for mode in ("r", "rb", "w", "r+", "a", "xb")] == [False, False, True, True, True, True]
     assert [writes(None, flags) for flags in (os.O_RDONLY, os.O_RDWR, None)] == [False, True, False]
+
+
+def test_a_long_evaluation_before_the_first_step_is_cut_short_and_nothing_else_is(stopping):
+    def going_on(evaluates, seconds, fetched=FORWARD_BATCHES):
+        return SimpleNamespace(evaluates=evaluates, began=time.monotonic() - seconds, fetched=fetched)
+
+    assert stopping.ends_early(going_on(True, BEFORE_SECONDS + 1), None)
+    assert not stopping.ends_early(going_on(True, BEFORE_SECONDS - 5), None)
+    assert not stopping.ends_early(going_on(False, BEFORE_SECONDS + 1), None)       # features computed beforehand
+    stopping.start_clock()
+    assert not stopping.ends_early(going_on(True, BEFORE_SECONDS + 1), None)
