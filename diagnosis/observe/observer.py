@@ -10,7 +10,7 @@ import traceback
 
 import torch
 
-from diagnosis.observe import assemble, before_training
+from diagnosis.observe import assemble, before_training, pooling
 from diagnosis.observe.checkpoints import Checkpoints
 from diagnosis.observe.files import Files
 from diagnosis.observe.freezes import Freezes
@@ -22,6 +22,7 @@ from diagnosis.observe.losses import Losses
 from diagnosis.observe.models import Layers, Models, Parameters
 from diagnosis.observe.passes import Passes
 from diagnosis.observe.plan import Surroundings
+from diagnosis.observe.remakings import Remakings
 from diagnosis.observe.scaling import Scaling
 from diagnosis.observe.schedules import Schedules
 from diagnosis.observe.steps import Optimizers, Steps
@@ -57,6 +58,7 @@ class Observer:
         self.scaling = Scaling(guard, record)
         self.gradients = Gradients(guard, record, parameters, self.scaling)
         self.steps = Steps(record, self.gradients, self.scaling, self.optimizers, self.loaders)
+        self.remakings = Remakings(self.checkpoints, self.optimizers)
         self.schedules = Schedules(guard, record, self.loaders)
         self.surroundings = Surroundings()
         self.before_training = None     # the model BeforeTraining, from its first step on
@@ -80,6 +82,8 @@ class Observer:
         self.passes.trains(now)
         if isinstance(tensor, torch.Tensor):
             self.losses.backward_on(tensor)
+            if now.ids is not None and is_close(self.record):
+                self.guard.attempt(pooling.describe, now, self.passes.pad_id(now.ids))
             if len(self.kept_batches) < KEPT_BATCHES and is_close(self.record):
                 kept = self.keep(now, tensor)
                 if kept is not None:
@@ -102,6 +106,8 @@ class Observer:
         """closure: the optimizer was given one."""
         self.optimizers.step_begins(optimizer)
         self.look_before_training()
+        if self.passes.open is not None and self.passes.open.backward:
+            self.remakings.look(self.passes.open.calls, self.before_training, self.record.optimizer_steps)
         self.steps.begins(optimizer, closure)
 
     @quietly
@@ -133,6 +139,8 @@ class Observer:
     def step_was_made(self):
         self.stopping.start_clock()
         self.stopping.after_step(self.loaders.iteration, self.loaders.training())
+        if self.remakings.are_enough():
+            self.stopping.stop_soon()
         if not self.files.guarded and time.monotonic() - self.written_at > WRITE_EVERY:
             self.guard.attempt(self.write_so_far)
             self.written_at = time.monotonic()

@@ -7,6 +7,7 @@ from diagnosis.record import facts, source
 
 CALLS = 60              # that are kept
 TEXTS_OF_CALL = 400     # of each that are kept
+DIFFERENT = 200_000     # texts that are told apart
 
 
 @dataclass
@@ -23,6 +24,7 @@ class TokenizerCalls:
     def __init__(self, guard):
         self.guard = guard
         self.calls = []
+        self.different = set()          # hashes of all texts given
 
     @quietly
     def tokenized(self, tokenizer, args, kwargs):
@@ -31,6 +33,8 @@ class TokenizerCalls:
         texts = [texts] if single else texts
         if not isinstance(texts, (list, tuple)) or not texts or not isinstance(texts[0], str):
             return
+        if len(self.different) < DIFFERENT:
+            self.different.update(hash(text) for text in texts if isinstance(text, str))
         settings = {name: value for name, value in kwargs.items() if name not in ("text", "text_pair", "text_target")}
         last = self.calls[-1] if self.calls else None
         if last is not None and last.tokenizer is tokenizer and last.settings == settings and single:

@@ -368,8 +368,8 @@ def test_each_is_answered_in_order_and_the_record_keeps_it():
     live, record, run = whole()
     record.controls = run()
     answers = {control.name: control.outcome for control in record.controls}
-    assert list(answers) == ["labels-from-tokens", "labels-from-features", "input-matters", "model-overfits",
-                             "own-optimizer", "rate-sweep"]
+    assert list(answers) == ["labels-from-tokens", "labels-from-features", "rows-apart", "input-matters",
+                             "model-overfits", "own-optimizer", "rate-sweep"]
     for name in ("labels-from-tokens", "model-overfits", "own-optimizer", "rate-sweep"):
         assert answers[name] is True, name
     assert all(control.reason for control in record.controls if control.outcome is None)
