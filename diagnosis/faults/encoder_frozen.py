@@ -38,7 +38,7 @@ EFFECT = "slows"
 # Where these stand, the head does not learn because of them, and the frozen encoder is the lesser matter.
 CAUSED_BY = ("schedule-per-epoch", "lr-zero", "no-optimizer-step", "gradients-cleared", "warmup-too-long", "loss-sign",
              "optimizer-missing-params", "labels-random", "double-softmax", "dead-head", "lr-too-high",
-             "clip-too-tight")
+             "clip-too-tight", "head-frozen", "loss-mismatched")
 
 
 def check(record):

@@ -18,7 +18,7 @@ from diagnosis.verdict.judge import judge
 NAMES = ("lr-zero lr-too-low schedule-per-epoch warmup-too-long schedule-exhausted lr-too-high "
          "optimizer-missing-params no-optimizer-step gradients-cleared gradients-accumulate clip-too-tight "
          "weight-decay-extreme loss-detached loss-sign fp16-overflow clip-before-unscale half-weights non-finite "
-         "eval-train-mode majority-class").split()
+         "eval-train-mode majority-class loss-mismatched optimizer-remade too-few-steps").split()
 MADE, CALLED, STEPPED = Site("train.py", 30), Site("train.py", 60, "scheduler.step()"), Site("train.py", 50)
 PER_EPOCH, EPOCHS = 20, 5
 UPDATES = PER_EPOCH * EPOCHS
