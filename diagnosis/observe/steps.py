@@ -19,7 +19,7 @@ class Making:
     """Where and how an optimizer was made."""
     site: object = None
     rates: tuple = ()                   # learning rate of each group
-    loops: tuple = ()                   # (file, line) of the loops around that line
+    loops: tuple = ()                   # (file, line) of the loops around that line and not around the training
     place: tuple = ()                   # lines on the stack
     key: int = 0                        # the same for all that take each other's place
     at: list = field(default_factory=list)      # optimizer steps made (of any optimizer) before each making
@@ -45,7 +45,9 @@ class Optimizers:
                        and self.makings[key].place == place and held_by(each) == held_by(optimizer)), None)
         if before is not None:
             earlier = self.makings.pop(id(before))
-            making.key, making.at, making.loops = earlier.key, earlier.at, ()
+            making.key, making.at = earlier.key, earlier.at
+            if making.at[-1] < self.steps:
+                making.loops = ()       # a loop that trains on with it is no loop around the training
             del self.by_id[id(before)]
             if self.stepped.pop(id(before), None) is not None:
                 self.stepped[id(optimizer)] = optimizer

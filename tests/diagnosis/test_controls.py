@@ -448,3 +448,43 @@ def test_only_what_has_the_batchs_rows_is_cut():
     cut = first_rows({"ids": ids, "both": [ids, (torch.zeros(10), None)], "n": 3}, 8, 32)
     assert cut["ids"].shape == (8, 10) and cut["both"][0].shape == (8, 10)
     assert cut["both"][1][0].shape == (10,) and cut["both"][1][1] is None and cut["n"] == 3
+
+
+# ---- rows apart
+
+
+def in_order(live, batch):
+    """The live objects with a way to run rows of that batch in any order."""
+    ids, mask, _ = batch
+    live.in_order = lambda model, order: (model(ids[order], mask[order]), None, None)
+    return live
+
+
+class Mixing(Classifier):
+    def forward(self, input_ids, attention_mask):
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        rows, width, size = hidden.shape
+        return self.head(hidden.reshape(width, rows, size).mean(0))
+
+
+class Softmax(Classifier):
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids, attention_mask).log_softmax(0)
+
+
+@pytest.mark.parametrize("model, apart", [
+    (Classifier(), True), (Classifier(nn.Sequential(nn.BatchNorm1d(32), nn.Dropout(0.5), nn.Linear(32, 4))), True),
+    (Mixing(), False), (Softmax(), False)])
+def test_rows_stay_apart_unless_a_view_or_a_softmax_runs_over_them(model, apart):
+    yes, figures = outcome("rows-apart", in_order(live_of(model), batch_of(labels_of(8))))
+    assert yes is apart and figures["rows"] == 8
+
+
+class Noisy(Classifier):
+    def forward(self, input_ids, attention_mask):
+        return F.dropout(super().forward(input_ids, attention_mask), 0.5)
+
+
+def test_of_a_model_that_is_random_in_evaluation_nothing_is_said():
+    with pytest.raises(NoMeasurement, match="different outputs"):
+        outcome("rows-apart", in_order(live_of(Noisy()), batch_of(labels_of(8))))
