@@ -45,8 +45,8 @@ def check(record):
     layers = [parameter for parameter in record.parameters if parameter.part.startswith("layer ")]
     if not layers:
         return NotMeasured("no encoder layer was seen in the trained model")
-    if any(parameter.trainable for parameter in layers):
-        return None
+    if any(parameter.trainable or parameter.change for parameter in layers):
+        return None             # from the beginning, or later: a first stage that trains the head alone
     trained = [parameter for parameter in record.parameters if parameter.trainable]
     learning = is_learning(record)
     works = learning or holds(record, "own-optimizer")

@@ -26,6 +26,7 @@ Not to be confused with
     holds it; a head that came trained with its checkpoint and is frozen on purpose.
 """
 
+from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import is_learning
 
@@ -33,7 +34,6 @@ GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ()
 
-ADAPTER = ("lora_", "adapter", "prompt_", "ia3_")       # in names of parameters that peft and its kin add
 
 WRAPPERS = ("base_model", "model", "original_module", "base_layer")     # what peft puts into the names
 
@@ -51,7 +51,7 @@ def check(record):
     if not fresh:
         return None
     trained = [parameter for parameter in record.parameters if parameter.trainable]
-    adapters = [parameter for parameter in trained if any(word in parameter.name for word in ADAPTER)]
+    adapters = [parameter for parameter in trained if course.is_adapter(parameter)]
     acts = [act for act in record.freezes if act.still_frozen]
     where = max(acts, key=lambda act: act.still_frozen).site if acts else None
     fix = "leave requires_grad True for the head's parameters: freeze the encoder's alone"

@@ -799,6 +799,12 @@ def test_nine_of_twelve_frozen_layers_are_healthy():
     passes("gradient-blocked", frozen(healthy(), 9))
 
 
+def test_an_encoder_that_is_trained_after_a_first_stage_is_not_frozen():
+    record = every_batch(frozen(healthy(), 12), loss=1.39)
+    record.parameters[-5].change = 0.02
+    passes("encoder-frozen", record)
+
+
 def test_a_frozen_encoder_is_a_warning_while_the_head_learns_and_an_error_when_it_does_not():
     record = frozen(healthy(), 12)
     found("encoder-frozen", record, "warning")

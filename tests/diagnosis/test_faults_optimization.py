@@ -866,3 +866,11 @@ def test_predictions_of_one_class_are_right_where_the_labels_are_one_class():
     for batch in record.batches:
         batch.labels = [1] * 15 + [0]
     passes("majority-class", record)
+
+
+def test_the_rate_of_adapters_is_not_held_against_an_encoders():
+    record = run(rate=1e-3, losses=lambda step: 1.39)
+    finding("lr-too-high", record)
+    for index in (0, 1):
+        record.parameters[index].name = f"layer.{index}.lora_A.default.weight"
+    passes("lr-too-high", record)
