@@ -104,7 +104,7 @@ def live_objects(observer):
     seen = record.batches_of("training")
     batch_size = record.training.batch_size or (seen[0].rows if seen else 0)
     return Live(before.model, batches[0], batch_size, optimizer, planned_rates(observer, optimizer, RATES),
-                before.state, batches[1:])
+                before.state, batches[1:], batches[0])
 
 
 def main_optimizer(observer):

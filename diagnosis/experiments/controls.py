@@ -14,6 +14,7 @@ import torch
 
 from diagnosis.experiments.data import labels_from_features, labels_from_tokens
 from diagnosis.experiments.live import SEED, Live, NoMeasurement    # noqa: F401 (Live is what a caller fills)
+from diagnosis.experiments.rows import rows_apart
 from diagnosis.experiments.training import input_matters, model_overfits, own_optimizer, rate_sweep
 from diagnosis.record.record import Control
 
@@ -22,6 +23,7 @@ CONTROLS = (
     ("labels-from-tokens", "can the labels be predicted from the tokens?", labels_from_tokens, 0.3),
     ("labels-from-features", "can the labels be predicted from the frozen encoder's features?", labels_from_features,
      0.3),
+    ("rows-apart", "does a row's output stay the same beside other rows?", rows_apart, 0.1),
     ("input-matters", "does the model tell its inputs apart after the steps seen?", input_matters, 0.12),
     ("model-overfits", "can this model learn one batch by heart with a plain optimizer?", model_overfits, 0.3),
     ("own-optimizer", "can the script's own optimizer learn that batch?", own_optimizer, 0.3),

@@ -14,15 +14,25 @@ BETWEEN = {     # what scripts do between a model's output and the loss
     "sigmoid": torch.sigmoid, "sigmoid squeeze": lambda leaf: leaf.sigmoid().squeeze(-1), "relu": torch.relu,
     "tanh": torch.tanh, "argmax": lambda leaf: leaf.argmax(-1), "argmax float": lambda leaf: leaf.argmax(-1).float(),
     "max": lambda leaf: leaf.max(-1).values, "first": lambda leaf: leaf[:, 0], "second": lambda leaf: leaf[:, 1],
-    "log": lambda leaf: torch.log(leaf), "log softmax": lambda leaf: torch.log(leaf.softmax(-1) + 1e-9)}
+    "log": lambda leaf: torch.log(leaf), "log softmax": lambda leaf: torch.log(leaf.softmax(-1) + 1e-9),
+    "softmax over rows": lambda leaf: leaf.softmax(0), "log_softmax over rows": lambda leaf: leaf.log_softmax(0)}
 
 POOLING = (lambda leaf: leaf, lambda leaf: leaf[:, 0], lambda leaf: leaf.mean(1), lambda leaf: leaf[:, -1],
-           lambda leaf: leaf.max(1).values, lambda leaf: leaf.detach())
+           lambda leaf: leaf.max(1).values, lambda leaf: leaf.detach(), lambda leaf: leaf[-1],
+           lambda leaf: torch.cat([leaf[-2], leaf[-1]], -1), lambda leaf: leaf.transpose(0, 1),
+           lambda leaf: viewed_as_transposed(leaf), lambda leaf: viewed_as_transposed(leaf)[0],
+           lambda leaf: viewed_as_transposed(leaf)[-1], lambda leaf: viewed_as_transposed(leaf).mean(0))
+
+
+def viewed_as_transposed(leaf):
+    """A mistake of scripts: rows x width x size read as width x rows x size, so that rows run into one another."""
+    return leaf.reshape(leaf.shape[1], leaf.shape[0], leaf.shape[2])
 
 
 def make(now, tensor):
-    """(outermost modules of a pass on which backward ran, forward(modules) -> (logits, labels, loss)); None where the
-    pass cannot be repeated."""
+    """(outermost modules of a pass on which backward ran, forward(modules, order) -> (logits, labels, loss)); None
+    where the pass cannot be repeated. order: places of the kept rows, each any number of times; with one the logits
+    alone are given, without labels and loss."""
     if not now.calls or now.batch.rows < 2:
         return None
     rows = now.batch.rows
@@ -44,15 +54,15 @@ def make(now, tensor):
 
 
 def for_model(made, model):
-    """forward(copy of the model) from what `make` gave, the model being one of its modules or a container of them."""
+    """forward(copy of the model, order) from what `make` gave: the model is one of its modules or a container of them."""
     modules, forward = made
     if len(modules) == 1 and modules[0] is model:
-        return lambda copied: forward([copied])
+        return lambda copied, order=None: forward([copied], order)
     places = {id(child): place for place, child in enumerate(model.children())}
     if not all(id(module) in places for module in modules):
         return None
     order = [places[id(module)] for module in modules]
-    return lambda copied: forward([list(copied.children())[place] for place in order])
+    return lambda copied, rows=None: forward([list(copied.children())[place] for place in order], rows)
 
 
 def chain(calls, rows):
@@ -69,9 +79,11 @@ def chain(calls, rows):
                 feeds.append((path, source, *way))
         steps.append((cut(tuple(args), rows), cut(dict(kwargs), rows), feeds))
 
-    def run(modules):
+    def run(modules, order=None):
         outputs = []
         for module, (args, kwargs, feeds) in zip(modules, steps):
+            if order is not None:
+                args, kwargs = in_order(args, order, min(ROWS, rows)), in_order(kwargs, order, min(ROWS, rows))
             args, kwargs = list(args), dict(kwargs)
             for ((_, kind), (_, key), *_), source, path, between in feeds:
                 (args if kind == 0 else kwargs)[key] = between(nested.at(outputs[source], path))
@@ -121,6 +133,17 @@ def first_rows(value, rows, batch_size):
     return value
 
 
+def in_order(value, order, rows):
+    """The same nested arguments with the rows of every tensor of so many rows in that order."""
+    if isinstance(value, torch.Tensor):
+        return value[order] if value.dim() and value.shape[0] == rows else value
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(in_order(part, order, rows) for part in value)
+    if hasattr(value, "items"):
+        return {name: in_order(part, order, rows) for name, part in value.items()}
+    return value
+
+
 def of_outside_loss(run, path, between, chosen, rows):
     given = {name: value for name, value in chosen.arguments.items() if name not in ("input", "target")}
     given = {name: first_rows(value, ROWS, rows) if name == "weight" and chosen.name.startswith("binary") else value
@@ -128,17 +151,21 @@ def of_outside_loss(run, path, between, chosen, rows):
     target = cut(chosen.arguments["target"], rows)
     labels = target.argmax(-1) if target.dim() == 2 and target.shape[1] > 1 else target.reshape(-1)
 
-    def forward(modules):
-        logits = between(nested.at(run(modules), path))
+    def forward(modules, order=None):
+        logits = between(nested.at(run(modules, order), path))
+        if order is not None:
+            return logits, None, None
         loss = chosen.function(input=logits, target=target, **given)
         return logits, labels, loss.mean() if loss.dim() else loss
     return forward
 
 
 def of_inside_loss(run, path, labels, loss_path):
-    def forward(modules):
-        output = run(modules)
+    def forward(modules, order=None):
+        output = run(modules, order)
         logits = nested.at(output, path)
+        if order is not None:
+            return logits, None, None
         if loss_path is not None:
             return logits, labels, nested.at(output, loss_path)
         return logits, labels, nn.functional.cross_entropy(logits.float(), labels.long())

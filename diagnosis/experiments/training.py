@@ -31,7 +31,7 @@ DEALS = 1_000               # times that the labels are dealt anew among the row
 
 # ---- copies of the model
 
-def _copy(live, first=True, widened=True):
+def copy_of(live, first=True, widened=True):
     """A copy of the model.
 
     first    with the weights that it had before the first step, where these were kept; else as it stands
@@ -194,7 +194,7 @@ def _guess_loss(logits, targets, loss):
 
 def input_matters(live, record, stop, done):
     """Loss of the recorded batches as they are, against the same logits with the targets dealt anew among the rows."""
-    logits, targets, loss = _see(_copy(live, first=False).eval(), [live.forward, *live.replays], stop)
+    logits, targets, loss = _see(copy_of(live, first=False).eval(), [live.forward, *live.replays], stop)
     if logits is None:
         raise NoMeasurement("the outputs and labels are not those of a classifier")
     if len(targets) < ROWS or len(targets.unique(dim=0)) < 2:
@@ -220,7 +220,7 @@ def _one_batch(live):
 
     One replay is enough as a rule; batches of one or two rows, or sorted by class, are put together.
     """
-    model, chosen, targets, logits, losses = _copy(live).eval(), [], torch.empty(0), None, []
+    model, chosen, targets, logits, losses = copy_of(live).eval(), [], torch.empty(0), None, []
     for forward in [live.forward, *live.replays]:
         more_logits, more, loss = _see(model, [forward])
         if more is None:
@@ -242,10 +242,10 @@ def model_overfits(live, record, stop, done):
     batch, guess = _one_batch(live)
     rates = PLAIN_RATES[_trainable_share(live.model) < HEAD_ONLY:]
     tried = []
-    if not _loss_on(_copy(live), batch).requires_grad:
+    if not _loss_on(copy_of(live), batch).requires_grad:
         return False, {"loss_depends_on_parameters": False}
     for rate in rates:
-        model = _training_without_dropout(_copy(live))
+        model = _training_without_dropout(copy_of(live))
         losses = _train(model, _plain_optimizer(model, rate), batch, [()] * STEPS, stop,
                         lambda losses: _learned_or_hopeless(losses, guess))
         tried.append((rate, losses))
@@ -280,7 +280,7 @@ def own_optimizer(live, record, stop, done):
     if live.optimizer is None:
         raise NoMeasurement("no optimizer was seen")
     batch, guess = _one_batch(live)
-    model = _training_without_dropout(_copy(live, widened=False))
+    model = _training_without_dropout(copy_of(live, widened=False))
     optimizer, held = _own_optimizer(live.optimizer, live.model, model)
     rates = _spread(_known(live.rates, optimizer), _steps_within(live, record, done))
     losses = _train(model, optimizer, batch, rates, stop, lambda losses: losses[-1] < LEARNED * (guess or 0))
@@ -360,7 +360,7 @@ def rate_sweep(live, record, stop, done):
         began = time.monotonic()
         if began + longest > stop:
             break
-        model = _training_without_dropout(_copy(live))
+        model = _training_without_dropout(copy_of(live))
         losses = _train(model, _plain_optimizer(model, rate), batch, [()] * SWEEP_STEPS, stop)
         if len(losses) <= SWEEP_STEPS and np.isfinite(losses[-1]):
             break                               # time

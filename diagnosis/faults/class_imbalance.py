@@ -39,7 +39,7 @@ from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training
 
 GROUP = "data"
 EFFECT = "misleads"
-CAUSED_BY = ("labels-single-class", "label-out-of-range")
+CAUSED_BY = ("labels-single-class", "label-out-of-range", "rows-repeated")
 
 MAJORITY = 0.85             # of all rows: the accuracy of looking at no text
 LARGE, TIMES = 0.60, 10     # or: a class of this share that is so many times the smallest

@@ -33,7 +33,7 @@ GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ("lr-too-high", "lr-zero", "schedule-per-epoch", "no-optimizer-step", "optimizer-missing-params",
              "loss-detached", "gradients-cleared", "weight-decay-extreme", "text-constant", "non-finite",
-             "dropout-extreme")
+             "dropout-extreme", "rows-mixed", "loss-mismatched", "head-frozen")
 
 ACTIVATIONS = ("relu", "relu6", "tanh", "hardtanh", "gelu", "elu", "silu", "softplus", "dropout", "native_dropout")
 TAKES_LOGITS = ("cross_entropy", "binary_cross_entropy_with_logits")

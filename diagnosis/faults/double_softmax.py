@@ -33,7 +33,7 @@ from diagnosis.verdict.measures import training_batches
 
 GROUP = "model"
 EFFECT = "slows"
-CAUSED_BY = ()
+CAUSED_BY = ("loss-mismatched", "rows-mixed")
 
 APPLY_IT_THEMSELVES = ("cross_entropy", "binary_cross_entropy_with_logits")
 SQUASHING = ("softmax", "sigmoid")

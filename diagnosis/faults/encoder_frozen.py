@@ -38,15 +38,15 @@ EFFECT = "slows"
 # Where these stand, the head does not learn because of them, and the frozen encoder is the lesser matter.
 CAUSED_BY = ("schedule-per-epoch", "lr-zero", "no-optimizer-step", "gradients-cleared", "warmup-too-long", "loss-sign",
              "optimizer-missing-params", "labels-random", "double-softmax", "dead-head", "lr-too-high",
-             "clip-too-tight")
+             "clip-too-tight", "head-frozen", "loss-mismatched")
 
 
 def check(record):
     layers = [parameter for parameter in record.parameters if parameter.part.startswith("layer ")]
     if not layers:
         return NotMeasured("no encoder layer was seen in the trained model")
-    if any(parameter.trainable for parameter in layers):
-        return None
+    if any(parameter.trainable or parameter.change for parameter in layers):
+        return None             # from the beginning, or later: a first stage that trains the head alone
     trained = [parameter for parameter in record.parameters if parameter.trainable]
     learning = is_learning(record)
     works = learning or holds(record, "own-optimizer")

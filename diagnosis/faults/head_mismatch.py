@@ -32,7 +32,7 @@ from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit
 
 GROUP = "model"
 EFFECT = "stops"
-CAUSED_BY = ("label-out-of-range", "labels-single-class", "label-mismatch")
+CAUSED_BY = ("loss-mismatched", "label-out-of-range", "labels-single-class", "label-mismatch")
 
 ROWS_PER_OUTPUT = 25        # labels that must be known for each output before a class can be called missing
 UNUSED = 0.06               # share of the outputs that may lack a class: one of twenty

@@ -36,7 +36,7 @@ from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit
 
 GROUP = "data"
 EFFECT = "stops"
-CAUSED_BY = ("label-mismatch",)
+CAUSED_BY = ("loss-mismatched", "label-mismatch")
 
 IGNORED_WARNING = 0.01      # a few unlabelled rows may be meant
 IGNORED_ERROR = 0.10

@@ -31,7 +31,7 @@ from diagnosis.verdict.measures import IGNORED, drawn_at_random, known_training_
 
 GROUP = "data"
 EFFECT = "stops"
-CAUSED_BY = ("label-out-of-range",)
+CAUSED_BY = ("label-out-of-range", "rows-repeated")
 
 NEARLY_ALL = 0.97
 ENOUGH = 20                 # labels

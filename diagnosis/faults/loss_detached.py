@@ -36,7 +36,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"
-CAUSED_BY = ()
+CAUSED_BY = ("head-frozen",)
 
 NO_GRAPH = "does not require grad"      # from torch's message
 FEWEST = 3                              # backward calls without any gradient

@@ -40,7 +40,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"
-CAUSED_BY = ()
+CAUSED_BY = ("loss-mismatched",)
 
 MOSTLY = 0.5
 PAIRS = 6       # of hand-written loss and cross-entropy that must agree

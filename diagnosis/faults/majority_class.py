@@ -34,14 +34,15 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "evaluation"
 EFFECT = "misleads"
-CAUSED_BY = (
-    "label-out-of-range", "label-mismatch", "labels-random", "labels-single-class", "class-imbalance", "text-constant",
-    "text-unknown", "text-truncated", "not-shuffled", "mask-missing", "mask-wrong", "tokenizer-mismatch",
-    "encoder-random", "encoder-frozen", "freeze-ineffective", "gradient-blocked", "eval-mode", "double-softmax",
-    "head-mismatch", "dead-head", "dropout-extreme", "batchnorm-small-batch", "lr-zero", "lr-too-low",
-    "schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "lr-too-high", "optimizer-missing-params",
-    "no-optimizer-step", "gradients-cleared", "gradients-accumulate", "clip-too-tight", "weight-decay-extreme",
-    "loss-detached", "loss-sign", "fp16-overflow", "clip-before-unscale", "half-weights", "non-finite")
+CAUSED_BY = ("label-out-of-range", "label-mismatch", "labels-random", "labels-single-class", "class-imbalance",
+             "text-constant", "text-unknown", "text-truncated", "not-shuffled", "mask-missing", "mask-wrong",
+             "tokenizer-mismatch", "encoder-random", "encoder-frozen", "freeze-ineffective", "gradient-blocked",
+             "eval-mode", "double-softmax", "head-mismatch", "dead-head", "dropout-extreme", "batchnorm-small-batch",
+             "lr-zero", "lr-too-low", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "lr-too-high",
+             "optimizer-missing-params", "no-optimizer-step", "gradients-cleared", "gradients-accumulate",
+             "clip-too-tight", "weight-decay-extreme", "loss-detached", "loss-sign", "fp16-overflow",
+             "clip-before-unscale", "half-weights", "non-finite", "rows-repeated", "head-frozen", "loss-mismatched",
+             "optimizer-remade", "model-remade", "too-few-steps", "pooled-padding", "rows-mixed")
 
 FIXES = {           # by what the sign of standing still says
     "class weights": "weigh the classes by the inverse of their frequency (sklearn's compute_class_weight) or not at "

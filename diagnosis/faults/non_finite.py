@@ -41,7 +41,8 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "precision"
 EFFECT = "stops"
-CAUSED_BY = ("lr-too-high", "loss-sign", "gradients-accumulate", "half-weights", "mask-wrong", "weight-decay-extreme")
+CAUSED_BY = ("lr-too-high", "loss-sign", "gradients-accumulate", "half-weights", "mask-wrong", "weight-decay-extreme",
+             "loss-mismatched")
 
 
 def check(record):

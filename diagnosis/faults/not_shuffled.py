@@ -37,7 +37,7 @@ from diagnosis.verdict.measures import SEED, drawn_at_random, training_batches
 
 GROUP = "data"
 EFFECT = "stops"
-CAUSED_BY = ("labels-single-class", "label-out-of-range")
+CAUSED_BY = ("labels-single-class", "label-out-of-range", "rows-repeated")
 
 DEVIATIONS = 5              # z from which on the order is not random
 WARNING, ERROR = 0.2, 0.5   # 0: as in random order, 1: one class per batch

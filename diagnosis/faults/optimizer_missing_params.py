@@ -37,7 +37,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"
-CAUSED_BY = ()
+CAUSED_BY = ("model-remade",)
 
 MOST = 0.99     # of the weights in an optimizer, or with a gradient in none: as good as all
 UNUSED = ("pooler",)    # parts that may be trainable and without use

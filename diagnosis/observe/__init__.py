@@ -11,6 +11,7 @@ observer.py         holds the owners below; events that concern several of them;
 loaders.py          DataLoaders and the pass over one; which trains, which validates
 tokenizers.py, checkpoints.py, freezes.py       calls of tokenizers; weights loaded; parameters frozen
 models.py           outermost modules, the encoder in them, single layers
+pooling.py          what position of the encoder's output the head reads
 encoder_input.py    token ids and mask among the arguments of a forward
 libraries.py        the training libraries that may run the loop
 passes.py           forward passes: what reached the model, which of them train
@@ -19,6 +20,7 @@ losses.py           the loss of a pass, from its arguments or its graph
 gradients.py        what backward calls leave until the step; clipping
 scaling.py          the gradient scaler
 steps.py            optimizers and their steps
+remakings.py        models made or loaded anew
 schedules.py        learning-rate schedules
 limits.py, stopping.py, files.py                how much is observed; the way to the stop; what must not be written
 

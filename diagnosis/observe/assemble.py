@@ -11,6 +11,9 @@ from diagnosis.record import facts, source
 from diagnosis.record.graph import norms
 from diagnosis.record.record import Module
 
+# Calls of peft, in the order of what tells most.
+ADAPTERS = ("LoraConfig", "AdaLoraConfig", "IA3Config", "PrefixTuningConfig", "PromptTuningConfig",
+            "PromptEncoderConfig", "get_peft_model")
 SHOWN_BATCHES = 4       # first and last batches of a role whose logits are kept
 
 
@@ -26,10 +29,14 @@ def fill(observer):
         fill_modules(observer, before)
         fill_encoder(observer, before)
         record.device = next((str(tensor.device) for tensor in before.tensors), "cpu")
+    record.remakings = observer.optimizers.remakings() + observer.remakings.found
     fill_plan(observer)
     runner = observer.surroundings.runner
     record.library = runner.library if runner is not None else ""
     fill_schedules(observer)
+    adapters = source.places_of_calls(source.users_files(observer.script), ADAPTERS)
+    record.adapter_site = source.make_site(*adapters[0]) if adapters else None
+    record.called = source.names_called(source.users_files(observer.script))
     record.freezes = observer.freezes.describe(before, observer.script)
 
 
@@ -54,9 +61,9 @@ def fill_groups(observer, before):
             if "initial_lr" not in group and index < len(making.rates):
                 described.initial_rate = making.rates[index]
             if rates:
-                described.rate = rates[0].get((id(optimizer), index), described.rate)
+                described.rate = rates[0].get((making.key, index), described.rate)
             record.groups.append(described)
-            keys.append((id(optimizer), index))
+            keys.append((making.key, index))
     for step, of_step in zip(record.steps, rates):
         step.rates = [of_step.get(key, math.nan) for key in keys]
 
@@ -66,11 +73,12 @@ def fill_parameters(observer, before):
     groups = [group for optimizer in observer.optimizers.used() for group in optimizer.param_groups]
     for index, group in enumerate(groups):
         group_of |= {id(tensor): index for tensor in group["params"] if id(tensor) not in group_of}
-    record.parameters = before.parameters
+    record.parameters, held = before.parameters, observer.checkpoints.held()
     with torch.no_grad():
         norms_now = norms([tensor.detach() for tensor in before.tensors])
     for described, tensor, norm in zip(record.parameters, before.tensors, norms_now):
         described.group = group_of.get(id(tensor))
+        described.loaded = id(tensor) in held if held is not None else None
         described.norm_last = norm if record.steps else None
         described.gradient_norms = [of_step.get(id(tensor)) for of_step in observer.steps.gradient_norms]
         if not record.steps and observer.gradients.last:

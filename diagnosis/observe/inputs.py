@@ -32,6 +32,7 @@ def fill_splits(observer):
     if training is not None:
         ways = attempt(examples.learn, training.passes, observer.tokenizers.calls) or ways
         record.training = split_of(observer, training, ways) or Split()
+        record.training.iterated = training.iterated
     add_passes(record.training, passes.samples_of("training"), record.several_texts)
     validating = observer.loaders.validation() or loader_of_trainer(observer)
     if validating is not None:
@@ -153,6 +154,7 @@ def fill_tokenizer(observer):
     for text, row in list(zip(texts, kept))[:SHOWN]:
         described.shown.append({"text": text[:500], "tokens": tokenizer.convert_ids_to_tokens(row)[:64],
                                 "ids": row[:64], "label": label_of.get(tuple(row))})
+    described.different_texts = len(observer.tokenizers.different)
     record.tokenizer = described
     described.own_agreement = agreement(record.encoder, tokenizer, kept)
 

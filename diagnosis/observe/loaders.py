@@ -21,6 +21,7 @@ class SeenLoader:
     """One torch DataLoader of the script, or the several that one line makes one after the other."""
     loader: object
     made: object = None
+    iterated: object = None             # where the first pass over it began
     place: tuple = ()                   # lines on the stack when it was made
     iterations: int = 0
     fetched: int = 0
@@ -101,6 +102,7 @@ class Loaders:
     def iterated(self, loader, inner):
         seen_loader = self.by_id.setdefault(id(loader), SeenLoader(loader))
         seen_loader.iterations += 1
+        seen_loader.iterated = seen_loader.iterated or source.site()
         if not seen_loader.names:
             seen_loader.names = source.names_of(loader, [frame.f_locals for frame in source.user_frames()[:4]])
         return Iteration(self, seen_loader, inner)

@@ -81,6 +81,7 @@ def describe(now, call):
         batch.rows = batch.rows or int(shown.shape[0])
     if isinstance(target, torch.Tensor):
         now.target = target.detach()
+        batch.target = facts.describe_target(now.target)
         batch.labels = facts.describe_labels(target, int(logits.shape[0]) if logits.dim() else 1)
         ignore = call.arguments.get("ignore_index")
         if ignore is not None and batch.labels is not None and not target.is_floating_point():

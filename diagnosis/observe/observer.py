@@ -10,7 +10,7 @@ import traceback
 
 import torch
 
-from diagnosis.observe import assemble, before_training, libraries
+from diagnosis.observe import assemble, before_training, libraries, pooling
 from diagnosis.observe.checkpoints import Checkpoints
 from diagnosis.observe.evaluation import Evaluation
 from diagnosis.observe.files import Files
@@ -23,6 +23,7 @@ from diagnosis.observe.losses import Losses
 from diagnosis.observe.models import Layers, Models, Parameters
 from diagnosis.observe.passes import Passes
 from diagnosis.observe.plan import Surroundings
+from diagnosis.observe.remakings import Remakings
 from diagnosis.observe.scaling import Scaling
 from diagnosis.observe.schedules import Schedules
 from diagnosis.observe.steps import Optimizers, Steps
@@ -61,6 +62,7 @@ class Observer:
         self.scaling = Scaling(guard, record)
         self.gradients = Gradients(guard, record, parameters, self.scaling)
         self.steps = Steps(record, self.gradients, self.scaling, self.optimizers, self.loaders)
+        self.remakings = Remakings(self.checkpoints, self.optimizers)
         self.schedules = Schedules(guard, record, self.loaders)
         self.stopping.when_over = self.training_is_over
         self.surroundings = Surroundings()
@@ -81,6 +83,7 @@ class Observer:
         now = self.passes.open
         if now is not None:
             if self.is_of_another_run(now):
+                self.guard.attempt(self.remakings.look, now.calls, self.before_training, self.record.optimizer_steps)
                 self.finish("enough seen")
             self.passes.trains(now)
         if self.stopping.training_over:
@@ -92,6 +95,8 @@ class Observer:
             self.look_before_training()
         if isinstance(tensor, torch.Tensor):
             self.losses.backward_on(tensor)
+            if now.ids is not None and is_close(self.record):
+                self.guard.attempt(pooling.describe, now, self.passes.pad_id(now.ids))
             if len(self.kept_batches) < KEPT_BATCHES and is_close(self.record):
                 kept = self.keep(now, tensor)
                 if kept is not None:
@@ -132,6 +137,8 @@ class Observer:
         self.optimizers.step_begins(optimizer)
         if not closure or self.models.trained:
             self.look_before_training()
+        if self.passes.open is not None and self.passes.open.backward:
+            self.remakings.look(self.passes.open.calls, self.before_training, self.record.optimizer_steps)
         self.steps.begins(optimizer, closure)
 
     @quietly
@@ -170,6 +177,8 @@ class Observer:
         self.stopping.after_step(self.loaders.iteration, self.loaders.training())
         if self.stopping.forward is not None and not going_on:
             self.guard.attempt(libraries.end_epoch, self.surroundings.runner)
+        if self.remakings.are_enough():
+            self.stopping.stop_soon()
         if not self.files.guarded and time.monotonic() - self.written_at > WRITE_EVERY:
             self.guard.attempt(self.write_so_far)
             self.written_at = time.monotonic()

@@ -47,6 +47,7 @@ class Pass:
     mask: object = None
     starts: object = None               # where each row begins, if the encoder is given them end to end in one row
     encoder_seen: bool = False
+    hidden: object = None               # the encoder's output, rows x width x size
     first_token: object = None          # the encoder's output at each row's first token
     backward: bool = False
     target: object = None
@@ -84,6 +85,7 @@ class Passes:
         self.samples = []               # a Sample of each of the latest
         self.first_tokens = [None, None]        # the encoder's outputs in the first and in the last training pass
         self.inside_module = False      # an outermost module is at work
+        self.numbers = {}               # hash of a row's token ids: its number in Batch.drawn
 
     # modules
 
@@ -191,6 +193,7 @@ class Passes:
             hidden = next((leaf for _, leaf in nested.tensors(output) if leaf.dim() == 3), None)
         if hidden is not None and self.open is not None:
             now = self.open
+            now.hidden = hidden
             if now.starts is None:
                 now.first_token = hidden[:, 0].detach()
             else:       # the script may have let the first tokens alone go on
@@ -242,6 +245,7 @@ class Passes:
             batch.rows = len(batch.labels)
         labels = batch.labels if batch.labels is not None and len(batch.labels) == batch.rows else []
         ids = facts.strip_padding(now.ids, self.pad_id(now.ids)) if now.ids is not None else []
+        batch.drawn = [self.numbers.setdefault(hash(tuple(row)), len(self.numbers)) for row in ids]
         self.samples.append(Sample(batch, ids, labels))
         del self.samples[:-MOST_BATCHES]
         if now.iteration is not None:

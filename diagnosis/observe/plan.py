@@ -97,7 +97,8 @@ def planned_rates(observer, optimizer, most):
     most    steps at most
     """
     groups = len(optimizer.param_groups) if optimizer is not None else 0
-    rows = [[rates.get((id(optimizer), index), math.nan) for index in range(groups)]
+    key = observer.optimizers.making_of(optimizer).key
+    rows = [[rates.get((key, index), math.nan) for index in range(groups)]
             for rates in observer.steps.rates][:most]
     if not rows:
         return []

@@ -2,14 +2,14 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from diagnosis.observe.guard import quietly
 from diagnosis.observe.limits import is_close
 from diagnosis.record import facts, graph, source
-from diagnosis.record.record import Step
+from diagnosis.record.record import Remaking, Step
 
 WEIGHT_SAMPLE = 50_000  # weights of each tensor in which unchanged ones are counted
 
@@ -19,7 +19,10 @@ class Making:
     """Where and how an optimizer was made."""
     site: object = None
     rates: tuple = ()                   # learning rate of each group
-    loops: tuple = ()                   # (file, line) of the loops around that line
+    loops: tuple = ()                   # (file, line) of the loops around that line and not around the training
+    place: tuple = ()                   # lines on the stack
+    key: int = 0                        # the same for all that take each other's place
+    at: list = field(default_factory=list)      # optimizer steps made (of any optimizer) before each making
     late: bool = False                  # some other optimizer had made a step before
 
 
@@ -29,15 +32,38 @@ class Optimizers:
         self.guard = guard
         self.by_id, self.stepped = {}, {}       # all, and those that stepped
         self.makings = {}               # id of an optimizer: its Making
+        self.steps = 0
 
     @quietly
     def made(self, optimizer):
-        self.by_id[id(optimizer)] = optimizer
+        """One made anew by the same calls for the same parameters (every epoch) takes the place of the one before,
+        whose moments then need not be kept."""
+        place = source.place(sys._getframe())
         loops = tuple((loop.file, loop.line) for frame in source.user_frames() for loop in source.loops_around(frame))
-        self.makings[id(optimizer)] = Making(source.site(), tuple(map(rate_of, optimizer.param_groups)), loops,
-                                             bool(self.stepped))
+        making = Making(source.site(), tuple(map(rate_of, optimizer.param_groups)), loops, place,
+                        self.free_key(optimizer), late=bool(self.stepped))
+        before = next((each for key, each in self.by_id.items() if key in self.makings
+                       and self.makings[key].place == place and held_by(each) == held_by(optimizer)), None)
+        if before is not None:
+            earlier = self.makings.pop(id(before))
+            making.key, making.at = earlier.key, earlier.at
+            if making.at[-1] < self.steps:
+                making.loops = ()       # a loop that trains on with it is no loop around the training
+            del self.by_id[id(before)]
+            if self.stepped.pop(id(before), None) is not None:
+                self.stepped[id(optimizer)] = optimizer
+        making.at.append(self.steps)
+        self.by_id[id(optimizer)], self.makings[id(optimizer)] = optimizer, making
+
+    def free_key(self, optimizer):
+        """Its id; another number where one that is gone had that id, and those in its place still bear it."""
+        taken, key = {making.key for making in self.makings.values()}, id(optimizer)
+        while key in taken:
+            key += 1
+        return key
 
     def step_begins(self, optimizer):
+        self.steps += 1
         self.by_id.setdefault(id(optimizer), optimizer)
         self.stepped.setdefault(id(optimizer), optimizer)
 
@@ -50,7 +76,7 @@ class Optimizers:
         return any(id(each) in mine for group in other.param_groups for each in group["params"])
 
     def making_of(self, optimizer):
-        return self.makings.get(id(optimizer), Making())
+        return self.makings.get(id(optimizer), Making(key=id(optimizer)))
 
     def all_made_late(self, parameters):
         """Are these parameters held by optimizers alone that were made after others had stepped, and have not stepped?"""
@@ -61,9 +87,18 @@ class Optimizers:
                                      for optimizer in holders)
 
     def rates(self):
-        """{(id of an optimizer, index of a group): learning rate}"""
-        return {(key, index): rate_of(group) for key, optimizer in self.by_id.items()
+        """{(key of an optimizer's Making, index of a group): learning rate}"""
+        return {(self.making_of(optimizer).key, index): rate_of(group) for optimizer in self.by_id.values()
                 for index, group in enumerate(optimizer.param_groups)}
+
+    def remakings(self):
+        """A Remaking of each that was made anew while it was in use."""
+        found = []
+        for making in self.makings.values():
+            at = [steps for before, steps in zip(making.at, making.at[1:]) if steps > before]
+            if at:
+                found.append(Remaking("optimizer", "made", making.site, at))
+        return found
 
     def are_stepped_in(self, script):
         """Does the script's source call step() on something that holds an optimizer or a gradient scaler?"""
@@ -195,6 +230,10 @@ def unchanged_share(gradients, changes):
         touched += int(meant.sum())
         same += int((meant & (change.reshape(-1)[::stride] == 0)).sum())
     return same / touched if touched else None
+
+
+def held_by(optimizer):
+    return [id(each) for group in optimizer.param_groups for each in group["params"]]
 
 
 def rate_of(group):

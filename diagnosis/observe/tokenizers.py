@@ -11,6 +11,7 @@ CALLS = 60              # that are kept
 TEXTS_OF_CALL = 400     # of each that are kept
 TEXT_NAMES = ("text", "text_pair", "text_target", "batch_text_or_text_pairs")
 DEEPEST = 3             # attributes of attributes in which a tokenizer is looked for
+DIFFERENT = 200_000     # texts that are told apart
 
 
 @dataclass
@@ -31,6 +32,7 @@ class TokenizerCalls:
         self.depth = 0                  # of tokenizers' methods within one another
         self.held = None                # a tokenizer in the data set or collate function of a loader with workers
         self.listening = False          # while the observer itself reads a data set in the workers' place
+        self.different = set()          # hashes of all texts given
 
     @quietly
     def look_into(self, loader):
@@ -54,6 +56,8 @@ class TokenizerCalls:
         texts = [texts] if single else texts
         if not isinstance(texts, (list, tuple)) or not texts or not isinstance(texts[0], str):
             return
+        if len(self.different) < DIFFERENT:
+            self.different.update(hash(text) for text in texts if isinstance(text, str))
         settings = {name: value for name, value in kwargs.items() if name not in TEXT_NAMES}
         if bare:
             settings.setdefault("add_special_tokens", False)

@@ -12,7 +12,7 @@ from torch import nn
 
 from diagnosis.record import structure
 from diagnosis.record.arithmetic import share
-from diagnosis.record.record import Encoder, Group, Module, Parameter
+from diagnosis.record.record import Encoder, Group, Module, Parameter, Target
 
 HORIZON = 20_000            # schedule steps that are worked out at most
 UNKNOWN_HORIZON = 1_000     # where nobody knows how long the run is
@@ -118,7 +118,7 @@ def describe_modules(model, encoder):
         head_layer = part == "head" and not any(True for _ in module.children())
         if dropout or isinstance(module, NORMS) or head_layer:
             described.append(Module(name, type(module).__name__, part, float(module.p) if dropout else None,
-                                    module.training))
+                                    module.training, momentum=getattr(module, "momentum", None)))
     return described
 
 
@@ -275,6 +275,15 @@ def mask_as_shown(mask, shape):
     if mask.is_floating_point() and bool((mask < 0).any()):
         return mask > -1
     return mask != 0
+
+
+def describe_target(target):
+    """A Target; None where it holds nothing, or numbers that are not finite."""
+    numbers = target.detach().float()
+    if not numbers.numel() or not numbers.dim() or not bool(torch.isfinite(numbers).all()):
+        return None
+    return Target(dtype_name(target), numbers.numel() // len(numbers), float(numbers.min()), float(numbers.max()),
+                  bool((numbers == numbers.round()).all()))
 
 
 def describe_labels(target, rows):

@@ -51,6 +51,7 @@ class Parameter:
     norm_last: float | None = None      # weight norm after the last step seen
     change: float | None = None         # norm of (last - first)
     gradient_norms: list[float | None] = field(default_factory=list)    # at each measured step; None: no gradient
+    loaded: bool | None = None          # a checkpoint held it; None: no checkpoint was seen
 
     @property
     def elements(self):
@@ -75,6 +76,18 @@ class Group:
     decoupled: bool | None = None       # its decay is apart from the gradient, as the optimizer itself says
     own_code: bool = False      # its step is no known library's: what that makes of rate and decay is not known
     own_schedule: dict = field(default_factory=dict)    # its numbers that look like a schedule's: warmup, t_total ...
+
+
+@dataclass
+class Remaking:
+    """An optimizer or a model that was made (a model: or loaded) anew while training went on."""
+    kind: str                           # 'optimizer' or 'model'
+    how: str                            # 'made' or 'loaded' (the weights as before the first step, in the same model)
+    site: Site | None
+    at: list[int] = field(default_factory=list)         # optimizer steps made before each making after the first
+    loop: Site | None = None            # the innermost loop around both the making and the steps
+    loops_within: int | None = None     # loops around the steps within that one: 0, it is made for every step; 1, for
+                                        # every pass over the batches
 
 
 @dataclass
@@ -110,6 +123,16 @@ class Step:
 
 
 @dataclass
+class Target:
+    """What the loss function was given beside the logits, before anything is made of it."""
+    dtype: str                          # 'int64', 'float32', ...
+    width: int                          # numbers per row
+    lowest: float
+    highest: float
+    whole: bool                         # every number is a whole one
+
+
+@dataclass
 class Batch:
     """One forward pass of the model."""
     role: str                           # 'training' (a backward followed) or 'validation'
@@ -140,6 +163,11 @@ class Batch:
     head_training: bool | None = None       # the same for the outermost model
     gradient_enabled: bool | None = None    # torch.is_grad_enabled() in the encoder's forward
     site: Site | None = None            # of the script's call of the loss function or model
+    drawn: list[int] = field(default_factory=list)      # each row's input, by its number among the different ones of
+                                                        # the run in order of appearance, padding apart
+    target: Target | None = None        # of the loss function
+    padded_rows: int | None = None      # rows with padding of which is known what position of the encoder's output
+    read_at_padding: int | None = None  # the loss depends on most; of those, rows where that position is padding
 
 
 @dataclass
@@ -157,6 +185,7 @@ class Split:
     shuffled: bool | None = None        # the sampler draws at random; None: unknown
     sampler: str | None = None
     made: Site | None = None            # where the loader was made
+    iterated: Site | None = None        # where the script's first pass over it began
 
 
 @dataclass
@@ -177,6 +206,7 @@ class Tokenizer:
     site: Site | None = None            # of the first call on training texts
     own_agreement: float | None = None  # share of sampled token ids that mean the same token in the tokenizer that
                                         # lies with the encoder's checkpoint; None: no such tokenizer at hand
+    different_texts: int | None = None  # that the script gave it in all, of any data set
 
 
 @dataclass
@@ -213,6 +243,7 @@ class Module:
     training: bool | None = None        # in the training steps seen
     rows: int | None = None             # smallest batch that a BatchNorm was trained on
     zero_share: float | None = None     # for activations: share of outputs that are exactly 0 for every row
+    momentum: float | None = None       # of a BatchNorm's running statistics
 
 
 @dataclass
@@ -345,11 +376,14 @@ class Record:
     batches: list[Batch] = field(default_factory=list)
     training: Split = field(default_factory=Split)
     validation: Split | None = None
+    remakings: list[Remaking] = field(default_factory=list)
     schedules: list[Schedule] = field(default_factory=list)
     rate_sites: list[Site] = field(default_factory=list)    # lines that set a group's rate by hand; without a schedule
     plan: Plan = field(default_factory=Plan)
     recomputed_site: Site | None = None     # reentrant checkpointing of something none of whose inputs needs a gradient
     library: str = ""                   # that runs the loop: 'transformers', 'lightning', 'ignite'; '' for the script's own
+    adapter_site: Site | None = None    # where the script configures adapters (LoraConfig and its kin)
+    called: list[str] = field(default_factory=list)         # names of all functions that the script's source calls
     controls: list[Control] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)    # of libraries, as far as they name a cause
     left_out: list[str] = field(default_factory=list)       # lines of a notebook that are no Python

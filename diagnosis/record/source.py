@@ -273,6 +273,20 @@ def calls_of(files, names, method):
     return found
 
 
+def places_of_calls(files, names):
+    """Every (file, line) where a function of one of these bare names is called, in the names' order."""
+    found = [(names.index(name), file, node.lineno) for file in files
+             for node in ast.walk(tree(file) or ast.Module([], [])) if isinstance(node, ast.Call)
+             and (name := ast.unparse(node.func).rpartition(".")[2]) in names]
+    return [(file, line) for _, file, line in sorted(found)]
+
+
+def names_called(files):
+    """The bare names of all functions and methods called in some files, sorted."""
+    return sorted({ast.unparse(node.func).rpartition(".")[2] for file in files
+                   for node in ast.walk(tree(file) or ast.Module([], [])) if isinstance(node, ast.Call)})
+
+
 def inside_loop(file, line, loop):
     """Does a line stand in a loop, itself or through a function that is called from the loop?"""
     if file == loop.file and loop.line <= line <= loop.last_line:

@@ -14,6 +14,8 @@ from diagnosis.record.record import place
 SCALE_FREE = ("adam", "lion", "lamb", "rmsprop", "rprop")
 # Those of them that shrink the weights by rate x decay apart from the gradient.
 DECOUPLED = ("adamw", "lion", "lamb", "adafactor", "decoupled")
+# In the names of parameters that peft and its kin add.
+ADAPTERS = ("lora_", "adapter", "prompt_", "ia3_")
 
 
 # ---- steps
@@ -172,6 +174,11 @@ def in_encoder(parameter):
     return parameter.part != "head"
 
 
+def is_adapter(parameter):
+    """One of the small fresh weights that LoRA and its kin put into an encoder."""
+    return any(word in parameter.name for word in ADAPTERS)
+
+
 def trained_groups(record):
     """(index, group) of each group that holds trainable weights; all groups where parameters were not recorded."""
     return [(index, group) for index, group in enumerate(record.groups)
@@ -182,7 +189,8 @@ def holds_encoder(record, index):
     """At least half of the weights that a group trains are the encoder's."""
     if record.encoder is None:
         return True                 # what is not known to be a head is treated with an encoder's care
-    sizes = [(parameter.elements, in_encoder(parameter)) for parameter in trained_by(record, index)]
+    sizes = [(parameter.elements, in_encoder(parameter) and not is_adapter(parameter))
+             for parameter in trained_by(record, index)]
     return sum(size for size, inside in sizes if inside) > 0.5 * sum(size for size, _ in sizes) if sizes else False
 
 

@@ -415,8 +415,8 @@ def test_each_is_answered_in_order_and_the_record_keeps_it():
     live, record, run = whole()
     record.controls = run()
     answers = {control.name: control.outcome for control in record.controls}
-    assert list(answers) == ["labels-from-tokens", "labels-from-features", "input-matters", "model-overfits",
-                             "own-optimizer", "rate-sweep"]
+    assert list(answers) == ["labels-from-tokens", "labels-from-features", "rows-apart", "input-matters",
+                             "model-overfits", "own-optimizer", "rate-sweep"]
     for name in ("labels-from-tokens", "model-overfits", "own-optimizer", "rate-sweep"):
         assert answers[name] is True, name
     assert all(control.reason for control in record.controls if control.outcome is None)
@@ -533,3 +533,43 @@ def test_a_loss_of_zero_is_no_answer_and_no_error_of_the_control():
         model = nn.Linear(2, 1)
         training._train(model, torch.optim.SGD(model.parameters(), 0.1),
                         [lambda model: (None, None, model(torch.zeros(1, 2)).sum() * 0)], [()] * 3, float("inf"))
+
+
+# ---- rows apart
+
+
+def in_order(live, batch):
+    """The live objects with a way to run rows of that batch in any order."""
+    ids, mask, _ = batch
+    live.in_order = lambda model, order: (model(ids[order], mask[order]), None, None)
+    return live
+
+
+class Mixing(Classifier):
+    def forward(self, input_ids, attention_mask):
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        rows, width, size = hidden.shape
+        return self.head(hidden.reshape(width, rows, size).mean(0))
+
+
+class Softmax(Classifier):
+    def forward(self, input_ids, attention_mask):
+        return super().forward(input_ids, attention_mask).log_softmax(0)
+
+
+@pytest.mark.parametrize("model, apart", [
+    (Classifier(), True), (Classifier(nn.Sequential(nn.BatchNorm1d(32), nn.Dropout(0.5), nn.Linear(32, 4))), True),
+    (Mixing(), False), (Softmax(), False)])
+def test_rows_stay_apart_unless_a_view_or_a_softmax_runs_over_them(model, apart):
+    yes, figures = outcome("rows-apart", in_order(live_of(model), batch_of(labels_of(8))))
+    assert yes is apart and figures["rows"] == 8
+
+
+class Noisy(Classifier):
+    def forward(self, input_ids, attention_mask):
+        return F.dropout(super().forward(input_ids, attention_mask), 0.5)
+
+
+def test_of_a_model_that_is_random_in_evaluation_nothing_is_said():
+    with pytest.raises(NoMeasurement, match="different outputs"):
+        outcome("rows-apart", in_order(live_of(Noisy()), batch_of(labels_of(8))))

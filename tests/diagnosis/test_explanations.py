@@ -18,7 +18,7 @@ FAULTS = catalogue()
 # Faults whose example ends in an error of torch, as the fault itself does.
 BREAKS = {"label-out-of-range"}
 # Faults that are found by the controls, with the seconds given to these and the rows that they need.
-BY_CONTROLS = {"labels-random": {"control_seconds": 5, "rows": 560}}
+BY_CONTROLS = {"labels-random": {"control_seconds": 5, "rows": 560}, "rows-mixed": {"control_seconds": 10}}
 
 
 def sections(fault):
@@ -40,7 +40,7 @@ def examined(tmp_path_factory):
 
 
 def test_the_catalogue_is_the_contracts():
-    assert len(FAULTS) == 49 and {fault.GROUP for fault in FAULTS.values()} == set(GROUPS)
+    assert len(FAULTS) == 57 and {fault.GROUP for fault in FAULTS.values()} == set(GROUPS)
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -44,7 +44,8 @@ def training_batch(step, labels, outputs=4, **facts):
              "padding_shown": 0, "real_hidden": 0, "unknown": len(labels) // 8, "highest_id": 5079,
              "distinct_rows": len(labels), "outputs": outputs, "loss": 1.39 - 0.01 * step + 0.02 * (step % 2),
              "loss_function": "cross_entropy", "last_operation": "linear", "loss_sign": 1, "loss_has_graph": True,
-             "encoder_training": True, "head_training": True, "gradient_enabled": True, "site": LINE} | facts
+             "encoder_training": True, "head_training": True, "gradient_enabled": True, "site": LINE,
+             "drawn": list(range(16 * step, 16 * step + len(labels))), "padded_rows": 10, "read_at_padding": 0} | facts
     return Batch("training", step, len(labels), labels=labels, logits=logits, **facts)
 
 
@@ -72,6 +73,7 @@ def healthy():
     record.modules = [Module("bert.layer.0.dropout", "Dropout", "layer 0", 0.1, True),
                       Module("dropout", "Dropout", "head", 0.5, True), Module("classifier", "Linear", "head")]
     record.controls = [signal("labels-from-tokens"), signal("labels-from-features"),
+                       Control("rows-apart", "does a row stay the same?", True),
                        Control("own-optimizer", "can this optimizer learn?", True)]
     return record
 
@@ -145,7 +147,9 @@ def crashed(record, kind, message):
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_healthy_run_passes_every_check(name):
-    passes(name, healthy())
+    record = healthy()
+    record.steps[-1].epoch = int(name == "model-remade")        # only the second epoch shows it
+    passes(name, record)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -794,6 +798,12 @@ def frozen(record, layers):
 def test_nine_of_twelve_frozen_layers_are_healthy():
     passes("encoder-frozen", frozen(healthy(), 9))
     passes("gradient-blocked", frozen(healthy(), 9))
+
+
+def test_an_encoder_that_is_trained_after_a_first_stage_is_not_frozen():
+    record = every_batch(frozen(healthy(), 12), loss=1.39)
+    record.parameters[-5].change = 0.02
+    passes("encoder-frozen", record)
 
 
 def test_a_frozen_encoder_is_a_warning_while_the_head_learns_and_an_error_when_it_does_not():

@@ -18,7 +18,7 @@ from diagnosis.verdict.judge import judge
 NAMES = ("lr-zero lr-too-low schedule-per-epoch warmup-too-long schedule-exhausted lr-too-high "
          "optimizer-missing-params no-optimizer-step gradients-cleared gradients-accumulate clip-too-tight "
          "weight-decay-extreme loss-detached loss-sign fp16-overflow clip-before-unscale half-weights non-finite "
-         "eval-train-mode majority-class").split()
+         "eval-train-mode majority-class loss-mismatched optimizer-remade too-few-steps").split()
 MADE, CALLED, STEPPED = Site("train.py", 30), Site("train.py", 60, "scheduler.step()"), Site("train.py", 50)
 PER_EPOCH, EPOCHS = 20, 5
 UPDATES = PER_EPOCH * EPOCHS
@@ -973,3 +973,11 @@ def test_an_encoder_that_lightning_leaves_in_eval_mode_is_mended_where_it_is_loa
     for batch in record.batches:
         batch.encoder_training = False
     assert "Lightning" in check("eval-mode", record).fix
+
+
+def test_the_rate_of_adapters_is_not_held_against_an_encoders():
+    record = run(rate=1e-3, losses=lambda step: 1.39)
+    finding("lr-too-high", record)
+    for index in (0, 1):
+        record.parameters[index].name = f"layer.{index}.lora_A.default.weight"
+    passes("lr-too-high", record)

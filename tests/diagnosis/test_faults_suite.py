@@ -27,6 +27,6 @@ def test_the_first_finding_is_the_cause_and_a_healthy_script_has_no_error(script
 def test_every_fault_of_the_catalogue_has_a_faulty_script():
     from diagnosis.faults import catalogue
     expected = {name for expected in suite.expectations().values() for name in expected["first"]}
-    assert expected == set(catalogue()) and len(expected) == 49
+    assert expected == set(catalogue()) and len(expected) == 57
     assert {path for kind in ("faulty", "healthy", "awkward") for path in (FAULTS / kind).glob("*.py")} \
         == {FAULTS / script for script in suite.expectations()}

@@ -181,3 +181,14 @@ def test_a_look_at_seventy_thousand_rows_takes_two_seconds_and_changes_nothing(m
     assert time.process_time() - began < 2
     assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
     torch.set_num_threads(threads)
+
+
+def test_ten_steps_with_a_batchnorm_head_are_said_to_be_too_few_before_they_are_made(model, run):
+    model.head = nn.Sequential(nn.BatchNorm1d(384), nn.Linear(384, 4))
+    run.epochs, run.steps_per_epoch = 1, 10
+    judgement = looked(model, run)
+    assert serious(judgement)[0] == "too-few-steps"
+    finding = judgement.findings[0]
+    assert finding.level == "error" and finding.evidence["planned_optimizer_steps"] == 10 and "29 steps" in finding.fix
+    run.epochs = 5
+    assert "too-few-steps" not in serious(looked(model, run))

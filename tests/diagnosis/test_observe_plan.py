@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from diagnosis.observe.guard import Guard
 from diagnosis.observe.plan import Surroundings, plan_from_loops, planned_rates
+from diagnosis.observe.steps import Optimizers
 from diagnosis.record.record import Plan, Record, Schedule
 
 
@@ -58,5 +60,5 @@ def test_rates_go_on_from_those_seen_as_the_schedule_is_stepped(in_batch_loop, e
     record = Record(plan=Plan(batches_per_epoch=2, batches_per_step=1.0, steps=4), schedules=[schedule])
     seen = [{(id(optimizer), 0): 0.2}, {(id(optimizer), 0): 0.1}]
     observer = SimpleNamespace(record=record, steps=SimpleNamespace(rates=seen),
-                               stopping=SimpleNamespace(forward=None))
+                               stopping=SimpleNamespace(forward=None), optimizers=Optimizers(Guard([])))
     assert [rate for rate, in planned_rates(observer, optimizer, most=10)] == pytest.approx(expected)

@@ -112,3 +112,27 @@ def test_an_optimizer_is_remembered_with_the_loops_that_made_it(steps, net):
     assert making.rates == (0.1,) and making.site.code == "steps.optimizers.made(optimizer)"
     assert [file.endswith("test_observe_steps.py") for file, _ in making.loops] == [True]
     assert steps.optimizers.making_of(None).site is None
+
+
+def test_an_optimizer_made_anew_for_the_same_weights_takes_the_place_of_the_one_before(steps, net):
+    for _ in range(3):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        steps.optimizers.made(optimizer)
+        backward(steps, net)
+        step(steps, optimizer)
+    assert list(steps.optimizers.by_id.values()) == steps.optimizers.used() == [optimizer]
+    assert len({key for rates in steps.rates for key in rates}) == 1
+    remaking, = steps.optimizers.remakings()
+    assert (remaking.kind, remaking.at) == ("optimizer", [1, 2])
+    assert remaking.site.code == "steps.optimizers.made(optimizer)"
+
+
+def test_an_optimizer_for_other_weights_or_one_that_was_never_used_is_not_made_anew(steps, net):
+    for _ in range(2):
+        steps.optimizers.made(torch.optim.SGD(net.parameters(), lr=0.1))
+    for layer in (nn.Linear(4, 2), nn.Linear(4, 2)):
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        steps.optimizers.made(optimizer)
+        backward(steps, net)
+        step(steps, optimizer)
+    assert steps.optimizers.remakings() == []

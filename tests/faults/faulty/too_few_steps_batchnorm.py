@@ -1,0 +1,48 @@
+"""A BatchNorm head, three hundred rows, one epoch of ten steps."""
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import AutoModel, AutoTokenizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from posts import encoder_folder, posts, split
+
+torch.manual_seed(0)
+tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
+
+
+class Classifier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder = AutoModel.from_pretrained(encoder_folder(), num_hidden_layers=2)
+        self.head = nn.Sequential(nn.BatchNorm1d(384), nn.Linear(384, 256), nn.BatchNorm1d(256), nn.ReLU(),
+                                  nn.Linear(256, 3))
+
+    def forward(self, batch):
+        return self.head(self.encoder(**batch).pooler_output)
+
+
+def collate(rows):
+    enc = tokenizer([t for t, _ in rows], padding=True, truncation=True, max_length=32, return_tensors="pt")
+    return enc, torch.tensor([y for _, y in rows])
+
+
+train, valid = split(*posts(400, classes=3, seed=551))
+train_loader = DataLoader(train, 30, shuffle=True, collate_fn=collate)
+valid_loader = DataLoader(valid, 50, collate_fn=collate)
+model = Classifier()
+optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+for epoch in range(1):
+    model.train()
+    for batch, y in train_loader:
+        loss = nn.functional.cross_entropy(model(batch), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        hits = sum((model(batch).argmax(1) == y).sum().item() for batch, y in valid_loader)
+    print(f"epoch {epoch}: loss {loss.item():.4f}, accuracy {hits / len(valid):.3f}")
