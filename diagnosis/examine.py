@@ -24,6 +24,7 @@ from diagnosis.record.record import Crash, Record, from_json
 from diagnosis.verdict import report
 from diagnosis.verdict.conclusion import not_examined
 from diagnosis.verdict.judge import judge, nothing_judged
+from diagnosis.verdict.outcome import DOES_NOT_LEARN
 
 CHILD = Path(__file__).with_name("child.py")
 LOG_LIMIT = 5_000_000       # bytes of the script's output that are kept from its start
@@ -56,7 +57,7 @@ def examine(script, arguments, report_dir, time_limit):
     report.write(record, judgement, report_dir)
     print(report.screen(record, judgement, report_dir), flush=True)
     errors = any(finding.level == "error" for finding in judgement.findings)
-    return 2 if reason else int(errors)
+    return 2 if reason else int(errors or judgement.outcome == DOES_NOT_LEARN)
 
 
 def run_along(script, arguments, time_limit):

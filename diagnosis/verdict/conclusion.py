@@ -7,10 +7,23 @@ from diagnosis.faults import catalogue
 from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.measures import crash_line
+from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS, measured
+
+
+def outcome(record, judgement):
+    """'learns', 'does not learn' or 'too early to tell'; '' where no step was seen or nothing could be judged.
+
+    As it was measured, unless an error stops the run that the steps seen cannot show yet.
+    """
+    if judgement.reason:
+        return ""
+    stopped = any(finding.level == "error" and catalogue()[finding.name].EFFECT == "stops"
+                  for finding in judgement.findings)
+    return DOES_NOT_LEARN if stopped and not has_learned(record) else measured(record)
 
 
 def verdict(record, judgement):
-    """One sentence: the first cause and its place, or that nothing was found."""
+    """One sentence, which begins with the outcome: the first cause and its place, or that nothing was found."""
     if judgement.reason:
         return f"could not be examined: {judgement.reason}"
     notes = sum(finding.level == "note" for finding in judgement.findings)
@@ -18,10 +31,11 @@ def verdict(record, judgement):
     if serious:
         first = serious[0]
         where = ", ".join(filter(None, [first.name, place(first.where)]))
-        text = f"{effect_on_learning(record, first)}: {first.title} ({where})"
+        text = f"{effect_on_learning(record, first, judgement.outcome)}: {first.title} ({where})"
     else:
-        text = (f"nothing found that stops this run from learning: {len(judgement.passed)} checks passed, "
-                f"{len(judgement.not_checked)} not made")
+        made = f"{len(judgement.passed)} checks passed, {len(judgement.not_checked)} not made"
+        text = f"does not learn, and no cause was found: {made}" if judgement.outcome == DOES_NOT_LEARN else \
+            f"{judgement.outcome}{': ' * bool(judgement.outcome)}nothing found that stops this run from learning: {made}"
         text += f", {notes} {'note' if notes == 1 else 'notes'}" if notes else ""
     seen = f"{record.optimizer_steps} optimizer step{'' if record.optimizer_steps == 1 else 's'}"
     if record.ended == "crashed" and record.optimizer_steps:
@@ -34,15 +48,17 @@ def verdict(record, judgement):
     return text
 
 
-def effect_on_learning(record, finding):
-    """What this finding does to the run, in words that begin the verdict."""
+def effect_on_learning(record, finding, outcome):
+    """The outcome and what this finding has to do with it, in words that begin the verdict."""
     if explains_crash(record, finding) and not record.optimizer_steps:
         return "crashes before it learns anything"
-    effect = catalogue()[finding.name].EFFECT
-    if effect == "misleads":
-        return "its figures mislead"
-    stops = finding.level == "error" and effect == "stops" and not has_learned(record)
-    return "does not learn" if stops else "learns less than it could"
+    misleads = catalogue()[finding.name].EFFECT == "misleads"
+    if outcome in ("", LEARNS):
+        but = f"{outcome}, but " if outcome else ""
+        return f"{but}its figures mislead" if misleads else "learns less than it could"
+    if outcome == DOES_NOT_LEARN:
+        return f"{outcome}, and its figures mislead" if misleads else outcome
+    return f"{outcome}, and {'its figures mislead' if misleads else 'it learns less than it could'}"
 
 
 def out_of_time(record):

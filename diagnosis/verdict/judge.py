@@ -16,6 +16,7 @@ class Judgement:
     passed: list[str] = field(default_factory=list)
     not_checked: list[tuple[str, str]] = field(default_factory=list)    # name, reason
     reason: str = ""                # why the run could not be judged at all; then every check is among not_checked
+    outcome: str = ""               # learns, does not learn, too early to tell; '' where nothing could be told
     verdict: str = ""               # one sentence
     out_of_time: list[str] = field(default_factory=list)                # controls that there was no time for
     learnable: bool | None = None   # the labels can be predicted from these texts; None: not measured
@@ -56,6 +57,7 @@ def concluded(record, judgement):
     judgement.learnable = conclusion.learnable(record)
     judgement.out_of_time = conclusion.out_of_time(record)
     judgement.side = conclusion.side(record)
+    judgement.outcome = conclusion.outcome(record, judgement)
     judgement.verdict = conclusion.verdict(record, judgement)
     return judgement
 

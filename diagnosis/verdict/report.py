@@ -128,6 +128,7 @@ def as_json(record, judgement):
         "version": 1,
         "target": record.target,
         "verdict": judgement.verdict,
+        "outcome": judgement.outcome or None,
         "learnable": judgement.learnable,
         "findings": [finding_json(finding) for finding in judgement.findings],
         "scores": scores_json(record),

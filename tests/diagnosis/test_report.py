@@ -71,6 +71,14 @@ def per_epoch_run():
     return record
 
 
+def learning_run():
+    """The same with a loss that falls."""
+    record = per_epoch_run()
+    for place, seen in enumerate([*record.steps, *record.batches_of("training")]):
+        seen.loss = 1.4 * 0.97 ** (place % len(record.steps))
+    return record
+
+
 def finding(name="schedule-per-epoch", level="error", title="the learning rate is 0 at every step", evidence=None,
             where=Site("train.py", 142, "scheduler.step()")):
     return Finding(level, title, evidence or {"optimizer_steps_seen": 40, "rates": [0.0] * 40, "base_lr": 2e-5},
@@ -104,24 +112,32 @@ def test_the_verdict_names_cause_and_place_of_the_first_finding():
     assert said == "does not learn: the learning rate is 0 at every step (schedule-per-epoch, train.py:142)"
 
 
-@pytest.mark.parametrize("name, level, words", [
-    ("schedule-per-epoch", "error", "does not learn: "),
-    ("schedule-per-epoch", "warning", "learns less than it could: "),
-    ("leakage", "error", "its figures mislead: "),
-    ("eval-train-mode", "warning", "its figures mislead: "),
+@pytest.mark.parametrize("run, name, level, words", [
+    (per_epoch_run, "schedule-per-epoch", "error", "does not learn: "),
+    (per_epoch_run, "leakage", "error", "does not learn, and its figures mislead: "),
+    (learning_run, "schedule-per-epoch", "warning", "learns less than it could: "),
+    (learning_run, "leakage", "error", "learns, but its figures mislead: "),
+    (learning_run, "eval-train-mode", "warning", "learns, but its figures mislead: "),
 ])
-def test_the_verdict_says_how_bad_it_is(name, level, words):
-    assert verdict(per_epoch_run(), finding(name, level)).startswith(words)
+def test_the_verdict_begins_with_the_outcome_and_says_how_bad_it_is(run, name, level, words):
+    assert verdict(run(), finding(name, level)).startswith(words)
 
 
-def test_a_healthy_run_is_said_to_be_healthy_with_the_number_of_checks():
-    said = verdict(per_epoch_run(), not_checked=[("half-weights", "no step was seen")])
-    assert said == "nothing found that stops this run from learning: 2 checks passed, 1 not made"
+def test_a_healthy_run_is_said_to_learn_with_the_number_of_checks(tmp_path):
+    unmade = [("half-weights", "no step was seen")]
+    assert verdict(learning_run(), not_checked=unmade) == \
+        "learns: nothing found that stops this run from learning: 2 checks passed, 1 not made"
+    report_json = written(learning_run(), tmp_path, not_checked=unmade) / "report.json"
+    assert json.loads(report_json.read_text())["outcome"] == "learns"
+
+
+def test_a_run_that_does_not_learn_for_no_cause_found_is_said_to_be_just_that():
+    assert verdict(per_epoch_run()) == "does not learn, and no cause was found: 2 checks passed, 0 not made"
 
 
 def test_a_note_is_no_fault_in_the_verdict():
-    said = verdict(per_epoch_run(), finding("double-softmax", "note"))
-    assert said.startswith("nothing found") and said.endswith("1 note")
+    said = verdict(learning_run(), finding("double-softmax", "note"))
+    assert said.startswith("learns: nothing found") and said.endswith("1 note")
 
 
 def test_a_crash_after_some_steps_and_a_cut_observation_are_said():
