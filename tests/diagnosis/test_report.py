@@ -330,7 +330,7 @@ def strict(text):
 def test_report_json_is_the_contracts(tmp_path):
     written(per_epoch_run(), tmp_path, finding(), not_checked=[("half-weights", "why not")])
     told = strict((tmp_path / "report.json").read_text())
-    assert list(told) == ["version", "target", "verdict", "learnable", "findings", "scores", "passed", "not_checked",
+    assert list(told) == ["version", "target", "verdict", "outcome", "learnable", "findings", "scores", "passed", "not_checked",
                           "seconds", "device"]
     assert told["version"] == 1 and told["target"] == "train.py" and told["learnable"] is True
     assert told["seconds"] == 41.2 and told["device"] == "cpu"
