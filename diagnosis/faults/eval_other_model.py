@@ -52,7 +52,7 @@ SAID = {"untrained": "a model whose weights stand as before the first training s
 
 def check(record):
     judged = [each for each in record.evaluations if each.weights is not None and len(each.outputs) >= FEWEST_ROWS
-              and (each.loader is None or each.loader != record.training.made)]
+              and not each.of_training_rows]
     if not judged:
         return NotMeasured("no evaluation was seen whose weights could be compared with the trained ones")
     healthy = [each for each in judged if each.weights not in SAID]
@@ -66,8 +66,8 @@ def check(record):
     guesses = named_classes(record, last.outputs)
     if guesses is not None and agreement(guesses, last.labels) is not None:
         evidence["accuracy_of_what_is_evaluated"] = rounded(agreement(guesses, last.labels))
-    if last.trained_outputs:
-        trained = named_classes(record, last.trained_outputs)
+    if last.trained_outputs and guesses is not None and agreement(guesses, last.labels) is not None:
+        trained = named_classes(record, last.trained_outputs) or []
         evidence |= {"accuracy_of_what_was_trained": rounded(agreement(trained, last.labels)),
                      "on_the_first_rows": len(trained)}
     return Finding("error", f"the evaluation runs through {SAID[last.weights]}", evidence,

@@ -47,7 +47,6 @@ import math
 
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import BINARY_LOSSES, training_loss_function
 from diagnosis.verdict.scored import agreement, apart, comparisons
 
 GROUP = "evaluation"
@@ -60,9 +59,12 @@ CONSTANT = 0.9      # of the classes named by the outputs, above which one class
 
 
 def check(record):
+    if record.one_column_argmax is not None:
+        single = [each for each in comparisons(record) if len(each.outputs[0]) == 1 and set(each.predictions) == {0}
+                  and len(set(each.labels)) > 1]
+        if single:
+            return _of_one_column(single[-1], record.one_column_argmax)
     judged = [each for each in comparisons(record) if each.guesses is not None]
-    binary = training_loss_function(record) in BINARY_LOSSES
-    judged = [each for each in judged if not (binary and len(each.outputs[0]) > 1)]     # maybe several labels a row
     if not judged:
         return NotMeasured("no comparison of predictions with labels was seen whose outputs name a class")
     unexplained = False
@@ -79,7 +81,17 @@ def check(record):
     return NotMeasured("what is scored is worked out from the outputs in a way of its own") if unexplained else None
 
 
+def _of_one_column(each, site):
+    return Finding(
+        "error", "the class that is scored is always 0: argmax is taken over a single output",
+        {"rows": len(each.labels), "outputs": 1, "accuracy_as_scored": rounded(agreement(each.predictions, each.labels))},
+        "The largest of one number is that number, so its place is 0 for every row, whatever the model says.",
+        ONE_OUTPUT, site)
+
+
 ALWAYS = "is always the same class"
+ONE_OUTPUT = ("Give the head one output a class; or hold the one output against the middle of its scale (0 for a logit, "
+              "0.5 for a probability).")
 
 
 def _slip(each):
@@ -94,8 +106,7 @@ def _slips(outputs, guesses):
     """(what was done, the mend, the predictions that come of it) for every slip that outputs of this form allow."""
     columns, argmax = len(outputs[0]), "Take argmax over the last axis of all logits: logits.argmax(dim=-1)."
     if max(guesses.count(guess) for guess in set(guesses)) < CONSTANT * len(guesses):
-        mend = argmax if columns > 1 else ("One output has no largest column: hold it against the middle of its scale "
-                                           "(0 for a logit, 0.5 for a probability), or give the head one output a class.")
+        mend = argmax if columns > 1 else ONE_OUTPUT
         for label in range(max(columns, 2)):
             yield ALWAYS, mend, [label] * len(outputs)
     if columns == 1:

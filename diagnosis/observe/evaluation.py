@@ -76,7 +76,7 @@ class Evaluation:
                 iteration = None        # the epoch is over: these rows come from no loader
             latest = Given(now.batch, (), None, keys, iteration)
             self.given.append(latest)
-            if self.last:
+            if self.last and not (torch.is_grad_enabled() and call.module.training):     # a training pass, most likely
                 latest.origin = self.origin_of(call.module) if self.begins_evaluation() else self.given[-2].origin
         latest.roots += (call.module,)
         latest.trained_on += tuple(self.trained_on.get(id(call.module), ()))
@@ -137,6 +137,10 @@ class Evaluation:
                 self.last[id(module)] = fingerprints.of(module)
 
     # comparisons
+
+    @quietly
+    def argmax_of_one_column(self):
+        self.record.one_column_argmax = self.record.one_column_argmax or source.site()
 
     @quietly
     def compares(self, by, first, second, roles):

@@ -48,7 +48,8 @@ def described(observer, run, reader):
     first, iteration = given[0], given[0].iteration
     made = Evaluated(first.batch.step, weights=first.origin, training_mode=first.batch.head_training,
                      site=first.batch.site, whole=iteration is None or iteration.whole)
-    made.loader = iteration.seen_loader.made if iteration is not None else None
+    if iteration is not None:
+        made.loader, made.of_training_rows = iteration.seen_loader.made, iteration.seen_loader.votes > 0
     for each in given:
         made.outputs += [[float(value) for value in row] for row in each.outputs]
         made.labels += reader.labels_of(each)

@@ -297,6 +297,7 @@ class Evaluated:
     training_mode: bool | None = None   # the model's training flag
     whole: bool = False                 # the pass over its loader came to its end
     loader: Site | None = None          # where its loader was made
+    of_training_rows: bool = False      # it went over a loader that was trained on
     rows_trained_before: float | None = None    # share of its rows that this model was trained on over another loader
     rows_trained_now: float | None = None       # the same over the loader that it was trained on last
     trained_outputs: list[list[float]] = field(default_factory=list)    # of the first rows, by the model that was trained
@@ -391,6 +392,7 @@ class Record:
     evaluations: list[Evaluated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
     repeated: Repeated | None = None
+    one_column_argmax: Site | None = None       # where the script takes argmax of a table with a single column
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing
 
     def control(self, name):

@@ -52,12 +52,13 @@ def numbered(scored, own):
 
 
 def named_classes(record, outputs):
-    """The class that each row's outputs name: the largest, or the side of the threshold that the loss has."""
-    if not outputs or not outputs[0]:
+    """The class that each row's outputs name: the largest, or the side of the threshold that the loss has; None where
+    several may be named (a binary loss over several outputs) or none."""
+    loss = training_loss_function(record)
+    if not outputs or not outputs[0] or (len(outputs[0]) > 1 and loss in BINARY_LOSSES):
         return None
     if len(outputs[0]) > 1:
         return [max(range(len(row)), key=row.__getitem__) for row in outputs]
-    loss = training_loss_function(record)
     if loss in BINARY_LOSSES:
         threshold = 0.0 if loss == "binary_cross_entropy_with_logits" else 0.5
         return [int(row[0] > threshold) for row in outputs]
@@ -86,7 +87,6 @@ def apart(values, others):
 def scores(record):
     """{'own': ..., 'script': ...} for the latest evaluation whose labels are known: rows, accuracy, macro F1, the
     largest class's share; None where there is none. 'script' is None where what it compared was not seen."""
-    training = record.training.made
     for index in range(len(record.evaluations) - 1, -1, -1):
         evaluation = record.evaluations[index]
         outputs, origin = evaluation.outputs, evaluation.weights
@@ -95,7 +95,7 @@ def scores(record):
         labels = evaluation.labels[:len(outputs)]
         own = named_classes(record, outputs)
         if (origin != "trained" or own is None or known_share(labels) < KNOWN or len(labels) < FEWEST_ROWS
-                or (training is not None and evaluation.loader == training)):
+                or evaluation.of_training_rows):
             continue
         compared = [each for each in comparisons(record) if each.scored.evaluation == index]
         return {"own": score(own, labels), "script": score_of_script(compared[-1]) if compared else None}

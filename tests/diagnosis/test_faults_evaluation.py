@@ -11,7 +11,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.judge import judge
 from diagnosis.verdict.scored import scores
 
-LINE, LOADER, TRAINING = Site("train.py", 42, "accuracy_score(labels, guesses)"), Site("train.py", 9), Site("train.py", 8)
+LINE, LOADER = Site("train.py", 42, "accuracy_score(labels, guesses)"), Site("train.py", 9)
 ROWS = 200
 
 
@@ -35,7 +35,6 @@ def healthy(classes=4, right=0.8):
     labels = [chance.randrange(classes) for _ in range(ROWS)]
     outputs = outputs_of(labels, classes, right)
     record = Record(optimizer_steps=40, classes=classes)
-    record.training.made = TRAINING
     record.batches = [Batch("training", step, 8, labels=[step % classes] * 8, outputs=classes,
                             logits=[[0.0] * classes] * 8, loss_function="cross_entropy") for step in range(40)]
     record.evaluations = [Evaluated(40, outputs, labels, "trained", False, True, LOADER, site=LINE)]
@@ -158,6 +157,8 @@ def test_argmax_over_a_single_output_is_named():
     record = single_output("mse_loss")
     record.scored[0].predictions = [0] * ROWS
     assert "always the same class" in found("predictions-miscomputed", record).title
+    record.one_column_argmax = Site("train.py", 17, "logits.argmax(-1)")
+    assert found("predictions-miscomputed", record).where.line == 17
 
 
 def test_half_as_the_threshold_of_logits_is_named_and_of_probabilities_is_right():
@@ -226,7 +227,7 @@ def test_an_untrained_model_beside_the_trained_one_on_the_same_rows_is_a_compari
 
 def test_a_teacher_on_training_batches_is_no_evaluation():
     record = healthy()
-    record.evaluations[0].weights, record.evaluations[0].loader = "untrained", TRAINING
+    record.evaluations[0].weights, record.evaluations[0].of_training_rows = "untrained", True
     not_measured("eval-other-model", record)
 
 

@@ -14,6 +14,7 @@ METRICS = ("accuracy_score", "balanced_accuracy_score", "f1_score", "fbeta_score
            "precision_recall_fscore_support", "classification_report", "confusion_matrix", "matthews_corrcoef",
            "cohen_kappa_score")
 EQUAL = "__equal_as_observed__"     # the name of watched_equal among the builtins
+ARGMAX = "__argmax_as_observed__"   # and of watched_argmax
 
 
 def watch_metrics(observer, module):
@@ -63,6 +64,7 @@ def watch_equality(observer):
     for owner, name in ((torch.Tensor, "__eq__"), (torch.Tensor, "eq"), (torch, "eq")):
         setattr(owner, name, watched_tensors(observer, getattr(owner, name)))
     setattr(builtins, EQUAL, functools.partial(watched_equal, observer))
+    setattr(builtins, ARGMAX, functools.partial(watched_argmax, observer))
 
 
 def watched_tensors(observer, original):
@@ -79,13 +81,31 @@ def watched_tensors(observer, original):
 
 def watched_equal(observer, first, second):
     """first == second in the script's own source: arrays and tables have no `==` that could be replaced."""
+    if torch.compiler.is_compiling():
+        return first == second
     if getattr(first, "ndim", 0) and getattr(second, "ndim", 0) and not observer.passes.inside_module:
         observer.evaluation.compares("==", first, second, roles=False)
     return first == second
 
 
-class Equalities(ast.NodeTransformer):
-    """Every `a == b` of a source through watched_equal, in its own place."""
+def watched_argmax(observer, value):
+    """What the script takes argmax of: over a single column it is always 0."""
+    if not torch.compiler.is_compiling() and getattr(value, "ndim", 0) == 2 and value.shape[1] == 1 < value.shape[0]:
+        observer.evaluation.argmax_of_one_column()
+    return value
+
+
+class Watching(ast.NodeTransformer):
+    """Every `a == b` of a source through watched_equal, what argmax is taken of through watched_argmax, in their places."""
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "argmax":
+            seen = [node.func.value, *node.args[:1]]
+            calls = [ast.copy_location(ast.Call(ast.Name(ARGMAX, ast.Load()), [value], []), value) for value in seen
+                     if not isinstance(value, ast.Starred)]
+            node.func.value, node.args[:len(calls) - 1] = calls[0], calls[1:]
+        return ast.fix_missing_locations(node)
 
     def visit_Compare(self, node):
         self.generic_visit(node)
@@ -102,4 +122,4 @@ def plain(node):
 
 def compiled(text, file):
     """The code of a script whose comparisons are seen."""
-    return compile(Equalities().visit(ast.parse(text, file)), file, "exec")
+    return compile(Watching().visit(ast.parse(text, file)), file, "exec")
