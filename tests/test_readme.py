@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, posts, tiny_bert, write_csv
 
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-FOLDERS = ("data", "diagnosis", "tests")
+FOLDERS = ("data", "diagnosis", "tests", "training")
 
 # What stands in a README for something of the user's own
 STAND_INS = {"path/to/train.py": "tests/faults/awkward/exits_midway.py", "twitter_training.csv.gz": "posts.csv",

@@ -9,6 +9,8 @@ weights.py          freezing, checkpoints loaded
 messages.py         warnings that name a cause
 """
 
+import multiprocessing
+
 import torch
 
 from diagnosis.observe import ranks
@@ -27,7 +29,9 @@ def install(observer):
     data.watch_loaders(observer)
     weights.watch_freezing(observer)
     weights.watch_state_dicts(observer)
+    ranks.watch_joining(torch.distributed)
     ranks.watch_spawning(torch.multiprocessing)
+    ranks.watch_processes(multiprocessing.process)
     messages.watch_warnings(observer)
     when_imported("transformers.tokenization_utils_base", lambda module: data.watch_tokenizers(observer, module))
     when_imported("transformers.modeling_utils", lambda module: weights.watch_checkpoints(observer, module))
