@@ -66,7 +66,7 @@ def run(file):
                            __annotations__={})
     sys.modules["__main__"] = module
     code = comparisons.compiled(source.load(file), file)
-    ranks.surround("".join(linecache.getlines(file)))
+    ranks.surround_reader("".join(linecache.getlines(file)))
     if source.is_notebook(file):
         notebooks.watch_imports()
         del module.__file__

@@ -522,3 +522,16 @@ def test_a_batch_sampler_of_the_scripts_own_is_not_called_unshuffled():
     own, plain, shuffled = (DataLoader(rows, batch_sampler=[[3, 1], [0, 2]]), DataLoader(rows, batch_size=2),
                             DataLoader(rows, batch_size=2, shuffle=True))
     assert [is_shuffled(loader, sampler_of(loader)) for loader in (own, plain, shuffled)] == [None, False, True]
+
+
+def test_warnings_that_name_a_cause_are_heard_once_each_though_the_script_turns_them_off(observe, tmp_path):
+    record = observe(SETUP, LOADERS, """
+        import logging, warnings
+        from torch.utils.checkpoint import checkpoint
+        warnings.filterwarnings("ignore")
+        logging.disable(logging.CRITICAL)
+        """, LOOP.replace("model(a, b), y)",
+                                        "model(a, b), y) + 0 * checkpoint(torch.sum, b.float(), use_reentrant=True)"))
+    warned, = record.warnings
+    assert warned.text.startswith("None of the inputs have requires_grad=True")
+    assert warned.site.line == line_of(tmp_path, "checkpoint(torch.sum")

@@ -78,8 +78,9 @@ def names(report):
     return [finding["name"] for finding in report["findings"]]
 
 
-def test_a_script_for_torchrun_is_examined_without_it_as_a_single_rank(tmp_path):
-    done, report, log = examine(tmp_path, LAUNCHED)
+@pytest.mark.parametrize("reads", ["", "print('my rank', int(os.environ['LOCAL_RANK']))\n"])
+def test_a_script_for_torchrun_is_examined_without_it_as_a_single_rank(tmp_path, reads):
+    done, report, log = examine(tmp_path, RANK + reads + LAUNCHED.removeprefix(RANK))
     assert names(report)[0] == "schedule-per-epoch" and "world of 1" in log, done.stdout
 
 
@@ -90,8 +91,17 @@ def test_under_torchrun_the_first_rank_is_examined_and_reported_once(tmp_path):
     assert done.stdout.count("error[schedule-per-epoch]") == 1
 
 
-def test_of_ranks_that_the_script_spawns_the_first_is_examined(tmp_path):
-    done, report, log = examine(tmp_path, SPAWNED)
+BY_HAND = """    processes = [mp.Process(target=main, args=(rank, 2)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+"""
+
+
+@pytest.mark.parametrize("way", ["    mp.spawn(main, args=(2,), nprocs=2)\n", BY_HAND])
+def test_of_ranks_that_the_script_starts_the_first_is_examined(tmp_path, way):
+    done, report, log = examine(tmp_path, SPAWNED.replace("    mp.spawn(main, args=(2,), nprocs=2)\n", way))
     assert names(report)[0] == "schedule-per-epoch" and log.count("world of 2") == 2, done.stdout
 
 

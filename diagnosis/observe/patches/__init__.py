@@ -10,6 +10,8 @@ weights.py          freezing, checkpoints loaded
 messages.py         warnings that name a cause
 """
 
+import multiprocessing
+
 import torch
 
 from diagnosis.observe import ranks
@@ -33,7 +35,9 @@ def install(observer):
     comparisons.watch_equality(observer)
     weights.watch_freezing(observer)
     weights.watch_state_dicts(observer)
+    ranks.watch_joining(torch.distributed)
     ranks.watch_spawning(torch.multiprocessing)
+    ranks.watch_processes(multiprocessing.process)
     messages.watch_warnings(observer)
     for name in TOKENIZERS:
         when_imported(f"transformers.{name}", lambda module: data.watch_tokenizers(observer, module))

@@ -10,8 +10,8 @@ from diagnosis.record.record import Warned
 
 TELLING = re.compile(
     r"None of the inputs have requires_grad=True|odule\(s\) in eval mode|"
-    r"lr_scheduler\.step\(\)` before `optimizer\.step|Using a target size .* different to the input size|Token indices sequence length is longer than|"
-    r"Implicit dimension choice for softmax")
+    r"lr_scheduler\.step\(\)` before `optimizer\.step|Using a target size .* different to the input size|"
+    r"Token indices sequence length is longer than|Implicit dimension choice for softmax")
 LONGEST = 300       # characters of one that are kept
 
 
