@@ -39,9 +39,8 @@ class SeenLoader:
 class Iteration:
     """One pass over a DataLoader, watched; behaves as the iterator in it."""
 
-    def __init__(self, loaders, seen_loader, inner):
-        self.loaders, self.seen_loader, self.inner = loaders, seen_loader, inner
-        self.loader = seen_loader.loader
+    def __init__(self, loaders, loader, seen_loader, inner):
+        self.loaders, self.loader, self.seen_loader, self.inner = loaders, loader, seen_loader, inner
         self.fetched, self.trained, self.active = 0, False, True
         self.evaluates = looks_like_evaluation(seen_loader.names, sys._getframe(2))
         self.began, self.looked_at = time.monotonic(), None
@@ -105,7 +104,7 @@ class Loaders:
         seen_loader.iterated = seen_loader.iterated or source.site()
         if not seen_loader.names:
             seen_loader.names = source.names_of(loader, [frame.f_locals for frame in source.user_frames()[:4]])
-        return Iteration(self, seen_loader, inner)
+        return Iteration(self, loader, seen_loader, inner)
 
     @quietly
     def fetched(self, iteration, batch):

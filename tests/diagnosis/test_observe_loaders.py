@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from diagnosis.observe.guard import Guard
+from diagnosis.observe.limits import EVALUATION_SECONDS
 from diagnosis.observe.loaders import Loaders
 from diagnosis.observe.stopping import FastForward, Stopping
 from diagnosis.record.record import Record
@@ -80,9 +81,11 @@ def test_the_latest_batches_are_kept_as_they_came_although_the_script_takes_them
     assert set(iteration.recent[-1]) == {"ids", "labels"} and loaders.batches == 1
 
 
-def test_once_the_fast_forward_began_the_training_pass_ends_and_others_give_four_batches(loaders):
+@pytest.mark.parametrize("evaluating, batches", [(0.0, 12), (EVALUATION_SECONDS, 4)])
+def test_once_the_fast_forward_began_the_training_pass_ends_and_others_are_whole_while_there_is_time(
+        loaders, evaluating, batches):
     train, val = DataLoader(rows(), 2), DataLoader(rows(), 1)
     iteration = passed_over(loaders, train, 2, trains=True)
-    loaders.stopping.forward = FastForward(iteration, epochs=1, step=40, began=float("inf"))
+    loaders.stopping.forward = FastForward(iteration, epochs=1, step=40, began=float("inf"), evaluating=evaluating)
     assert list(iteration) == [] and not iteration.active
-    assert len(list(loaders.iterated(val, iter(val)))) == 4
+    assert len(list(loaders.iterated(val, iter(val)))) == batches

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from diagnosis.observe.guard import Guard
 from diagnosis.observe.loaders import Loaders
+from diagnosis.observe.evaluation import Evaluation
 from diagnosis.observe.losses import Losses
 from diagnosis.observe.models import Layers, Models, Parameters
 from diagnosis.observe.passes import Passes
@@ -35,7 +36,7 @@ class Net(nn.Module):
 def passes():
     guard, record, models = Guard([]), Record(), Models()
     yield Passes(guard, record, models, Layers(guard), Loaders(guard, Stopping(record, None, None)),
-                 TokenizerCalls(guard))
+                 TokenizerCalls(guard), Evaluation(guard, record))
     assert guard.errors == []
 
 
