@@ -88,7 +88,7 @@ def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_enc
 
 ON_EITHER_DEVICE = TRAINING.replace("EmbeddingBag(50, 16), nn.Linear(16, 2))", """EmbeddingBag(50, 16), nn.Linear(16, 2))
 device = "cuda" if torch.cuda.is_available() else "cpu"
-model, scaler = model.to(device), torch.amp.GradScaler(device, init_scale=1024.0)""").replace("""
+model, scaler = model.to(device), torch.amp.GradScaler(device, init_scale=2.0**24)""").replace("""
         loss = nn.functional.cross_entropy(model(inputs), labels)
         loss.backward()
         optimizer.step()

@@ -9,7 +9,7 @@ import pretended
 import pytest
 import torch
 from conftest import on_cuda
-from test_reliability import SMALL, assert_same, interrupt_at, reference, references     # noqa: F401 (fixtures)
+from test_reliability import assert_same, interrupt_at, reference, references, small     # noqa: F401 (fixtures)
 from test_speed import epoch_without_waits
 from test_training import random_rows
 
@@ -97,7 +97,7 @@ def test_a_state_saved_without_the_devices_random_numbers_goes_on_as_another_run
     plant(monkeypatch, state, "random_states", "torch.cuda.get_rng_state() if torch.cuda.is_available() else None", "None")
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
-        assert train(TRAIN_PATH=table, DETERMINISTIC=True, **SMALL)[0] == 130
-    assert train(TRAIN_PATH=table, DETERMINISTIC=True, RESUME=True, **SMALL)[0] == 0
+        assert train(TRAIN_PATH=table, **small(device))[0] == 130
+    assert train(TRAIN_PATH=table, RESUME=True, **small(device))[0] == 0
     with pytest.raises(AssertionError):
         assert_same(tmp_path / "run", run)
