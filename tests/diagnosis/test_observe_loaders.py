@@ -1,5 +1,6 @@
 """Which loader trains, which validates, and the pass over one that is going on."""
 
+import time
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -86,6 +87,7 @@ def test_once_the_fast_forward_began_the_training_pass_ends_and_others_are_whole
         loaders, evaluating, batches):
     train, val = DataLoader(rows(), 2), DataLoader(rows(), 1)
     iteration = passed_over(loaders, train, 2, trains=True)
-    loaders.stopping.forward = FastForward(iteration, epochs=1, step=40, began=float("inf"), evaluating=evaluating)
+    loaders.stopping.forward = FastForward(iteration, epochs=1, step=40, began=time.monotonic(),
+                                           evaluating=evaluating)
     assert list(iteration) == [] and not iteration.active
     assert len(list(loaders.iterated(val, iter(val)))) == batches
