@@ -1,6 +1,7 @@
 """Which loader trains, which validates, and the pass over one that is going on."""
 
 import time
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
