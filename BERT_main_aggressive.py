@@ -56,7 +56,7 @@ from training.run.trouble import RunError, disk_problem, memory_advice, out_of_m
 from training.settings import SettingError, read_settings
 from training.texts.augment import read_synonyms
 from training.texts.batches import Tokens, encode
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 from training.texts.splitting import overlap
 from training.texts.tables import Table, class_names, class_numbers
 

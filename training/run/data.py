@@ -11,7 +11,7 @@ from training.run.screen import say
 from training.run.team import ALONE
 from training.texts.augment import augmented
 from training.texts.batches import LikeLengthBatches, encode, padded
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 from training.texts.splitting import Overlap, sample_rows, split_table
 from training.texts.tables import Table, class_names, class_numbers, read_table
 
