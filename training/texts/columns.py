@@ -97,15 +97,16 @@ def choose_columns(source, wanted):
     guess = dict(zip(DEFAULTS, guess_columns(columns, source.examples)))
     if beyond_doubt(source, columns, wanted, missing, guess):
         chosen = wanted | {constant: guess[constant] for constant in missing}
-        said = ", ".join(f"{name.removesuffix('_COLUMN').lower()}s from the column {quoted(chosen[name])}" for name in missing)
-        return chosen, f"{said} (there is no {quoted(wanted[missing[0]])})" if len(missing) == 1 else said
+        return chosen, ", ".join(f"{constant.removesuffix('_COLUMN').lower()}s from the column {quoted(chosen[constant])} "
+                                 f"(there is no {quoted(wanted[constant])})" for constant in missing)
     if source.format.kind in ("json", "list") and not source.whole:
         return wanted, ""
     raise TableError(missing_told(source, columns, wanted, missing, guess))
 
 
 def beyond_doubt(source, columns, wanted, missing, guess):
-    """Two columns, one of long texts that differ and one of short labels that repeat, and no names given by the user."""
+    """Whether there are two columns, one of long texts that differ, one of short labels that repeat, and the user named
+    none of them otherwise."""
     if len(columns) > 2 or source.column_names or first_row_above(columns, source.examples, guess):
         return False
     if any(wanted[constant] != DEFAULTS.get(constant) for constant in missing):
@@ -122,7 +123,7 @@ def beyond_doubt(source, columns, wanted, missing, guess):
 
 
 def first_row_above(columns, examples, guess):
-    """Whether what was read as a header looks like a row: its label is one of those below, or a cell is a whole text."""
+    """Whether what was read as a header looks like a row: its label is one of those below, or a cell a text or number."""
     label = guess["LABEL_COLUMN"]
     if any(named(column, TEXT_NAMES | LABEL_NAMES) == 3 for column in columns):
         return False
@@ -132,7 +133,7 @@ def first_row_above(columns, examples, guess):
 
 
 def missing_told(source, columns, wanted, missing, guess):
-    """The message for columns that are not there: what is, an example row, and the constants that name the right ones."""
+    """The message for missing columns: what columns there are, an example row, the constants that name the right ones."""
     told = f"{source.shown} has no column {quoted(wanted[missing[0]])}; it has {listed(columns, 120)}"
     row = next(iter(source.examples), None)
     if row and len(columns) > 1:

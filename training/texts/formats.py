@@ -158,7 +158,10 @@ def find_encoding(beginning, named=""):
     content = beginning.head + beginning.beyond
     if decodes(content, "utf-8"):
         return Format("delimited")
-    likely = likely_encoding(content)
+    lines = content.split(b"\n")
+    if not beginning.whole and len(lines) > 1:
+        lines.pop()         # may be cut within a character
+    likely = likely_encoding(b"\n".join(line for line in lines if not line.isascii()) or content)
     return _encoded(likely) if likely == "gb18030" else Format("delimited", likely=likely)
 
 
@@ -209,7 +212,8 @@ def way_to_utf8(path, likely):
     if path == STANDARD_INPUT:
         return f"it is likely {name}, which ENCODING={likely} reads"
     source = shlex.quote(str(path))
-    convert = f"gzip -dc {source} | iconv -f {name} -t UTF-8" if is_gzipped(path) else f"iconv -f {name} -t UTF-8 {source}"
+    iconv = f"iconv -f {name} -t UTF-8"
+    convert = f"gzip -dc {source} | {iconv}" if is_gzipped(path) else f"{iconv} {source}"
     return f"it is likely {name}: --ENCODING={likely} reads it so, or convert it: {convert} > utf8.csv"
 
 
@@ -236,7 +240,7 @@ def find_delimiter(found, lines, own, wanted, column_names, known):
         sniffed = csv.Sniffer().sniff("".join(lines[:50])[:10_000], delimiters="".join(DELIMITERS)).delimiter
     except csv.Error:
         sniffed = own
-    for delimiter in (own, sniffed, *DELIMITERS):
+    for delimiter in ("\t", own, sniffed, *DELIMITERS):     # texts seldom hold tabs, often commas
         if fits(lines, delimiter, len(column_names)):
             return delimiter
     return own if known else ""

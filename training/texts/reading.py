@@ -40,7 +40,7 @@ class Source:
     shown: str
     format: Format
     column_names: list[str]                 # given by the user, of a file without a header line
-    header: list[str] = field(default_factory=list)     # columns as they stand in the file; of JSON, its first rows' keys
+    header: list[str] = field(default_factory=list)     # columns as they stand in the file; of JSON its first rows' keys
     examples: list[dict] = field(default_factory=list)  # {column: value} of the first rows
     whole: bool = False                     # whether these are all rows
     label_column: str = ""                  # whose one-item lists are their item
@@ -132,8 +132,8 @@ def told_in_one_line(path, place):
         looked = "" if os.path.isabs(path) else f" in {shown_path(os.getcwd())}"
         raise TableError(f"{shown}: no such file{looked}") from error
     except UnicodeDecodeError as error:
-        raise TableError(f"{shown} is not {error.encoding.upper()} after about line {place.line + 1:,}; name its encoding "
-                         "with ENCODING, or save it as UTF-8") from error
+        raise TableError(f"{shown} is not {error.encoding.upper()} after about line {place.line + 1:,}; name its "
+                         "encoding with ENCODING, or save it as UTF-8") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TableError(f"{shown}: cannot be read after about line {place.line + 1:,}: {error}; "
                          "is it gzipped, and whole?") from error
@@ -159,7 +159,7 @@ def stream_rows(source):
             if unseen:
                 unseen -= row[1].keys()
             yield row
-        if unseen:
+        if unseen and place.line:
             raise TableError(f"{source.shown} has no column {quoted(min(unseen))}; it has {listed(source.header)}")
 
 
@@ -199,7 +199,8 @@ def check_characters(source, text, line):
     path = source.shown
     if not text.isascii() and (wrong := NOT_DECODED.search(text)):
         line += text.count("\n", 0, wrong.start())
-        raise TableError(f"{path} is not {shown_encoding(source.format.encoding)} (byte 0x{ord(wrong[0]) - 0xdc00:02x} in line {line}); "
+        byte = f"byte 0x{ord(wrong[0]) - 0xdc00:02x} in line {line}"
+        raise TableError(f"{path} is not {shown_encoding(source.format.encoding)} ({byte}); "
                          f"{way_to_utf8(source.path, source.format.likely)}")
     if "\0" in text:
         line += text.count("\n", 0, text.index("\0"))
@@ -385,8 +386,8 @@ def library_for(source, name, ending):
     try:
         yield importlib.import_module(name)
     except ImportError:
-        raise TableError(f"{source.shown}: {ending} is read by {package}, which is not installed: pip install {package}; "
-                         "or save the table as CSV UTF-8") from None
+        raise TableError(f"{source.shown}: {ending} is read by {package}, which is not here: pip install {package}; or "
+                         "save the table as CSV UTF-8") from None
     except MemoryError:
         raise
     except Exception as error:      # zip, XML and Thrift each have errors of their own

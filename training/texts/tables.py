@@ -112,7 +112,7 @@ def read_table(path, text_column="text", label_column="label", group_column="", 
         if cells is not None:
             _add(table, line, cells, *source.wanted)
     if table.read == 0:
-        raise TableError(f"{table.path} has no rows" + ("" if column_names else " below its header line"))
+        raise TableError(f"{table.path} has no rows" + (" below its header line" if source.header and not column_names else ""))
     _drop_missing_labels(table)
     if not table.texts:
         raise TableError(f"{table.path} has no usable row: {table.account()}")
