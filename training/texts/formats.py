@@ -38,7 +38,9 @@ BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-3
 ENCODINGS = {"gb18030": "GB18030", "big5": "BIG5", "euc_kr": "EUC-KR", "shift_jis": "SHIFT_JIS", "euc_jp": "EUC-JP",
              "cp1252": "WINDOWS-1252", "cp1251": "WINDOWS-1251", "koi8_r": "KOI8-R", "cp1250": "WINDOWS-1250",
              "cp1253": "WINDOWS-1253", "cp1254": "WINDOWS-1254", "cp1255": "WINDOWS-1255", "cp1256": "WINDOWS-1256"}
-COMMON_CHINESE = 0.9        # share of a Chinese text's characters that GB2312's first level and punctuation have
+# Shares of a Chinese text's characters: those that GB2312's first level and punctuation have, and those of its second
+# half (by sound: from shang to zuo), where EUC-KR has no Hangul.
+COMMON_CHINESE, SURELY_CHINESE, BEYOND_HANGUL = 0.9, 0.95, 0.05
 
 
 @dataclass
@@ -188,20 +190,24 @@ def likely_encoding(content):
     if b"\0" in content:
         return next((name for place, name in ((1, "utf-16-le"), (0, "utf-16-be"))
                      if content[place::2].count(0) > len(content) / 8), "")
-    others = [name for name in ENCODINGS if name != "gb18030" or reads_as_chinese(content)]
-    best = from_bytes(content, cp_isolation=others).best()
+    common, late = chinese_shares(content)
+    if common >= SURELY_CHINESE and late >= BEYOND_HANGUL:
+        return "gb18030"
+    choice = [name for name in ENCODINGS if name != "gb18030" or common >= COMMON_CHINESE]
+    best = from_bytes(content, cp_isolation=choice).best()
     return best.encoding if best else ""
 
 
-def reads_as_chinese(content):
-    """Whether bytes are GB18030 that holds the characters of everyday Chinese; Western and Korean bytes can pass for
-    rare ones."""
+def chinese_shares(content):
+    """Of the characters beyond ASCII that bytes have as GB18030 the shares that are everyday Chinese, and those of them
+    that are no Hangul in EUC-KR; (0, 0) for what is not GB18030. Western bytes can pass for rare characters."""
     if not decodes(content, "gb18030"):
-        return False
+        return 0.0, 0.0
     text = codecs.getincrementaldecoder("gb18030")().decode(content)
     pairs = [character.encode("gb18030") for character in text if not character.isascii()]
-    common = sum(len(pair) == 2 and 0xa1 <= pair[0] <= 0xd7 and pair[1] >= 0xa1 for pair in pairs)
-    return common >= COMMON_CHINESE * len(pairs)
+    common = [pair for pair in pairs if len(pair) == 2 and 0xa1 <= pair[0] <= 0xd7 and pair[1] >= 0xa1]
+    late = sum(pair[0] > 0xc8 for pair in common)
+    return len(common) / max(len(pairs), 1), late / max(len(pairs), 1)
 
 
 def way_to_utf8(path, likely):
