@@ -59,6 +59,32 @@ def test_two_columns_of_other_names_are_told_apart_by_their_looks(tmp_path, name
     assert f"'{names[0]}'" in table.chosen and f"'{names[1]}'" in table.chosen
 
 
+def test_names_in_other_case_are_the_ones_asked_for(tmp_path):
+    rows = [(number, *row, "web") for number, row in enumerate(posts(40))]
+    table = read_table(write_csv(tmp_path / "t.csv", rows, ("ID", "Text", "LABEL", "Source")), group_column="id")
+    assert table.texts == [row[1] for row in rows] and table.labels == [row[2] for row in rows]
+    assert "texts from the column 'Text'" in table.chosen and "groups from the column 'ID'" in table.chosen
+
+
+def test_few_texts_that_repeat_are_taken_by_names_that_are_known(tmp_path):
+    rows = [(f"the lamp {what}", label) for what, label in (("works", "good"), ("broke", "bad"), ("is dear", "bad"))] * 20
+    assert read_table(write_csv(tmp_path / "t.csv", rows, ("review", "sentiment"))).texts[0] == "the lamp works"
+    assert "--TEXT_COLUMN=a --LABEL_COLUMN=b" in refusal(write_csv(tmp_path / "t.csv", rows, ("a", "b")))
+
+
+@pytest.mark.parametrize("above", ["Export of 2024,\n", "a title, of two words\n,\n"])
+def test_a_header_below_a_title_is_found(tmp_path, above):
+    path = write_csv(tmp_path / "t.csv", posts(40))
+    path.write_text(above + path.read_text("utf-8"), "utf-8")
+    assert "its header seems to be row" in refusal(path)
+
+
+def test_a_row_of_nothing_above_the_header_is_no_header(tmp_path):
+    path = write_csv(tmp_path / "t.csv", posts(40))
+    path.write_text(",\n\n" + path.read_text("utf-8"), "utf-8")
+    assert len(read_table(path)) == 40
+
+
 def test_what_the_user_named_is_never_guessed(tmp_path):
     told = refusal(write_csv(tmp_path / "t.csv", REVIEWS, ("label", "review")), text_column="reviews")
     assert "no column 'reviews'; it has label, review" in told and told.endswith("--TEXT_COLUMN=review")

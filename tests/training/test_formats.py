@@ -74,7 +74,9 @@ def test_mostly_english_with_some_chinese_in_gbk_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("rows, encoding, name", [
-    (FRENCH, "cp1252", "WINDOWS-125[02]"), ([("배송이 빨라서 좋아요", "1"), ("품질이 너무 나빠요", "0")] * 9, "euc-kr", "EUC-KR"),
+    (FRENCH, "cp1252", "WINDOWS-1252"),
+    ([("grün und schön", "1"), ("häßlich, für mich", "0")] * 9, "latin-1", "WINDOWS-1252"),
+    ([("příliš žluťoučký kůň", "1"), ("zażółć gęślą jaźń", "0")] * 9, "cp1250", "WINDOWS-1250"), ([("배송이 빨라서 좋아요", "1"), ("품질이 너무 나빠요", "0")] * 9, "euc-kr", "EUC-KR"),
     ([("Отличный товар", "1"), ("Плохое качество", "0")] * 9, "cp1251", "WINDOWS-1251"),
     ([("とても良い商品です", "1"), ("配送が遅かった", "0")] * 9, "shift_jis", "SHIFT_JIS"),
     ([("這個風扇很好用", "1"), ("客服不理人", "0")] * 9, "big5", "BIG5")])
@@ -98,9 +100,12 @@ def test_an_encoding_can_be_named_and_is_said(tmp_path):
 
 
 def test_utf_16_without_a_mark_is_refused_with_its_name(tmp_path):
-    path = written(tmp_path / "t.csv", as_text(ROWS).encode("utf-16-le"))
-    assert "a NUL byte" in refusal(path)
-    assert_rows(read_table(path, encoding="utf-16-le"), ROWS)
+    for rows in ROWS, CHINESE:
+        path = written(tmp_path / "t.csv", as_text(rows).encode("utf-16-le"))
+        told = refusal(path)
+        assert "NUL byte" in told or "is not UTF-8" in told
+        assert "it is likely UTF-16-LE: --ENCODING=utf-16-le reads it so" in told
+        assert_rows(read_table(path, encoding="utf-16-le"), rows)
 
 
 # Separators
@@ -279,7 +284,8 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, ending, content):
 @pytest.mark.parametrize("name, content, told", [
     ("t.xls", b"\xd0\xcf\x11\xe0" + bytes(500), "an old Excel workbook; save it as .xlsx or as CSV UTF-8"),
     ("t.csv", b"PK\x03\x04" + bytes(500), "a zip archive"), ("t.csv", gzip.compress(b"text,label\n"), "gzipped; give it the"),
-    ("t.csv", b"PAR1" + bytes(50), "a Parquet file")])
+    ("t.csv", b"PAR1" + bytes(50), "a Parquet file"), ("t.csv", b"<!DOCTYPE html>\n<html>404</html>\n", "a web page"),
+    ("t.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer")])
 def test_a_file_under_a_wrong_ending_is_told_what_it_is(tmp_path, name, content, told):
     assert told in refusal(written(tmp_path / name, content))
 

@@ -56,6 +56,7 @@ def named(column, names):
 
 def guess_columns(columns, examples):
     """(column of the texts, column of the labels), each None where nothing looks like it."""
+    columns = [column for column in columns if column]      # pandas writes its row numbers below no name
     seen = {column: looks([cell_text(row.get(column)) for row in examples]) for column in columns}
 
     def as_text(column):
@@ -95,7 +96,13 @@ def choose_columns(source, wanted):
     if not missing:
         return wanted, ""
     guess = dict(zip(DEFAULTS, guess_columns(columns, source.examples)))
-    if beyond_doubt(source, columns, wanted, missing, guess):
+    other_case = {constant: [name for name in columns if name.lower() == wanted[constant].lower()] for constant in missing}
+    if all(len(names) == 1 for names in other_case.values()):
+        guess |= {constant: name for constant, (name,) in other_case.items()}
+        sure = not first_row_above(columns, source.examples, guess)
+    else:
+        sure = not header_below(source, wanted) and beyond_doubt(source, columns, wanted, missing, guess)
+    if sure:
         chosen = wanted | {constant: guess[constant] for constant in missing}
         return chosen, ", ".join(f"{constant.removesuffix('_COLUMN').lower()}s from the column {quoted(chosen[constant])} "
                                  f"(there is no {quoted(wanted[constant])})" for constant in missing)
@@ -119,7 +126,9 @@ def beyond_doubt(source, columns, wanted, missing, guess):
     if any(guess[constant] != column for constant, column in found.items()):
         return False
     text, label = (looks([cell_text(row.get(guess[constant])) for row in source.examples]) for constant in DEFAULTS)
-    return text.length > label.length and text.distinct > label.distinct and text.differing > 0.5 > label.differing
+    told = named(guess["TEXT_COLUMN"], TEXT_NAMES) == 3 and named(guess["LABEL_COLUMN"], LABEL_NAMES) == 3
+    return text.length > label.length and text.distinct > label.distinct and label.differing < 0.5 \
+        and (text.differing > 0.5 or told)
 
 
 def first_row_above(columns, examples, guess):
@@ -141,12 +150,17 @@ def missing_told(source, columns, wanted, missing, guess):
         told += f" (such as {', '.join(cells)[:90]})"
     if source.column_names:
         return f"{told} by COLUMN_NAMES"
-    if source.format.kind == "delimited" and first_row_above(columns, source.examples, guess):
+    below = header_below(source, wanted)
+    if below:
+        return f"{told}; its header seems to be row {below}: remove what stands above it"
+    if source.format.kind in ("delimited", "xlsx") and first_row_above(columns, source.examples, guess):
         names = {guess[constant]: wanted[constant] for constant in DEFAULTS if constant in wanted and guess[constant]}
         if len(columns) <= 20:
             given = ",".join(names.get(column, f"column_{place}") for place, column in enumerate(columns, start=1))
             return f"{told}; its first line is a row and no header: --COLUMN_NAMES={shlex.quote(given)}"
         return f"{told}; its first line is a row and no header: name the columns with COLUMN_NAMES"
+    if len(columns) < len(wanted):
+        return f"{told}, and {len(wanted)} columns are needed; name them with {' and '.join(missing)}"
     hints = [f"--{constant}={shlex.quote(guess[constant])}" for constant in missing
              if guess.get(constant) is not None and len(guess[constant]) <= 60 and guess[constant].isprintable()]
     if len(hints) < len(missing):
@@ -155,6 +169,16 @@ def missing_told(source, columns, wanted, missing, guess):
     header = "; if its first line is no header, name the columns with COLUMN_NAMES" \
         if source.format.kind == "delimited" and len(hints) and not hints[0].startswith("--") else ""
     return f"{told}; {' '.join(hints)}{header}"
+
+
+def header_below(source, wanted):
+    """The number of the row, of the first few, whose cells are the columns asked for; 0 where there is none."""
+    for number, row in enumerate(source.examples[:10], start=2):
+        cells = {cell_text(value).lower() for value in row.values()}
+        if {column.lower() for column in wanted.values()} <= cells \
+                or len(cells & (TEXT_NAMES | LABEL_NAMES)) >= len(wanted):
+            return number
+    return 0
 
 
 def refuse_header_as_row(source_path, column_names, first, labels):

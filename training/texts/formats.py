@@ -30,7 +30,11 @@ FEWEST_FULL_ROWS = 0.9      # share of the lines that must have all cells, for a
 FOREIGN = {b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as .xlsx or as CSV UTF-8",
            b"PK\x03\x04": "a zip archive, as .xlsx is one too; unpack it, or give it the ending .xlsx",
            b"\x1f\x8b": "gzipped; give it the ending .gz",
-           b"PAR1": "a Parquet file; give it the ending .parquet"}
+           b"PAR1": "a Parquet file; give it the ending .parquet",
+           b"version https://git-lfs": "a Git LFS pointer and not the table; git lfs pull fetches it",
+           b"<!DOCTYPE html": "a web page and no table; download the file itself",
+           b"<!doctype html": "a web page and no table; download the file itself",
+           b"<html": "a web page and no table; download the file itself"}
 
 BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
                     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -41,6 +45,8 @@ ENCODINGS = {"gb18030": "GB18030", "big5": "BIG5", "euc_kr": "EUC-KR", "shift_ji
 # Shares of a Chinese text's characters: those that GB2312's first level and punctuation have, and those of its second
 # half (by sound: from shang to zuo), where EUC-KR has no Hangul.
 COMMON_CHINESE, SURELY_CHINESE, BEYOND_HANGUL = 0.9, 0.95, 0.05
+# What Western European texts hold beyond ASCII; without the letters of Windows-1252 that are others' in its neighbours.
+WESTERN = frozenset("àâäáãåæçéèêëíìîïñóòôöõøœúùûüßÀÂÄÁÃÅÆÇÉÈÊËÍÌÎÏÑÓÒÔÖÕØŒÚÙÛÜ“”‘’„‚–—…€£°«»¡¿·®©™\xa0")
 
 
 @dataclass
@@ -100,6 +106,8 @@ def find_format(path, beginning, wanted, column_names=(), encoding="", quoting="
     lines = whole_lines(text, beginning.whole)
     own = "\t" if ending in (".tsv", ".tab", ".txt") else ","
     found.delimiter = find_delimiter(found, lines, own, wanted, column_names, known=kind == "delimited")
+    if not found.delimiter and not text.strip():
+        raise TableError(f"{shown_path(path)} is empty")
     if not found.delimiter:
         raise TableError(f"{shown_path(path)}: the ending says no known format; known are {', '.join(ENDINGS)}, each "
                          f"also with .gz{OTHER_ENDINGS}")
@@ -158,12 +166,14 @@ def find_encoding(beginning, named=""):
     if marked:
         return _encoded(marked)
     content = beginning.head + beginning.beyond
-    if decodes(content, "utf-8"):
+    if b"\0" not in content and decodes(content, "utf-8"):
         return Format("delimited")
     lines = content.split(b"\n")
     if not beginning.whole and len(lines) > 1:
         lines.pop()         # may be cut within a character
-    likely = likely_encoding(b"\n".join(line for line in lines if not line.isascii()) or content)
+    if b"\0" not in content:
+        content = b"\n".join(line for line in lines if not line.isascii()) or content
+    likely = likely_encoding(content)
     return _encoded(likely) if likely == "gb18030" else Format("delimited", likely=likely)
 
 
@@ -187,14 +197,17 @@ def decodes(content, encoding):
 def likely_encoding(content):
     """The encoding that charset-normalizer finds likeliest in bytes that are not UTF-8, '' for none."""
     from charset_normalizer import from_bytes       # here: few files need it
-    if b"\0" in content:
-        return next((name for place, name in ((1, "utf-16-le"), (0, "utf-16-be"))
-                     if content[place::2].count(0) > len(content) / 8), "")
+    if b"\0" in content:       # ASCII characters' first or second byte in UTF-16, and few others'
+        first, second = content[::2].count(0), content[1::2].count(0)
+        return "" if 10 * min(first, second) > max(first, second) else "utf-16-be" if first > second else "utf-16-le"
     common, late = chinese_shares(content)
     if common >= SURELY_CHINESE and late >= BEYOND_HANGUL:
         return "gb18030"
     choice = [name for name in ENCODINGS if name != "gb18030" or common >= COMMON_CHINESE]
     best = from_bytes(content, cp_isolation=choice).best()
+    if best and best.encoding in ("cp1250", "cp1254") and {
+            character for character in content.decode("cp1252", "replace") if not character.isascii()} <= WESTERN:
+        return "cp1252"
     return best.encoding if best else ""
 
 

@@ -232,8 +232,10 @@ def _delimited_rows(source, file):
                     source.doubtful_line = line
             if not columns:
                 columns = [name.strip() for name in cells]
-                if columns:     # else empty lines above the header
+                if any(columns):
                     yield line, None, cells
+                else:           # empty lines above the header
+                    columns = []
             elif len(cells) > len(columns):
                 raise TableError(f"{path}, line {line}: {len(cells)} columns instead of {len(columns)}; "
                                  f"put texts that hold a {delimiter_named(delimiter)} in double quotes")
