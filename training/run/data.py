@@ -71,7 +71,9 @@ def _read(settings, constant):
         table = read_table(path, settings.TEXT_COLUMN, settings.LABEL_COLUMN, settings.GROUP_COLUMN, columns,
                            settings.ENCODING, settings.QUOTING)
     except TableError as error:
-        raise TableError(f"{error} ({constant})" if isinstance(error.__cause__, FileNotFoundError) else error) from None
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise TableError(f"{error} ({constant})") from None
+        raise
     say_rows(table, first=constant == "TRAIN_PATH")
     return table
 

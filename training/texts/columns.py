@@ -6,6 +6,7 @@ doubt is taken and said; any other is the hint of the message.
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import dataclass
 
 from training.texts.reading import cell_text
@@ -54,8 +55,8 @@ def named(column, names):
     return 2 if names & set(words) and not BESIDE & set(words) else 1
 
 
-def guess_columns(columns, examples):
-    """(column of the texts, column of the labels), each None where nothing looks like it."""
+def guess_columns(columns, examples, text=None):
+    """(column of the texts, unless it is known, column of the labels), each None where nothing looks like it."""
     columns = [column for column in columns if column]      # pandas writes its row numbers below no name
     seen = {column: looks([cell_text(row.get(column)) for row in examples]) for column in columns}
 
@@ -70,10 +71,9 @@ def guess_columns(columns, examples):
         repeats = 1 - look.differing if look.distinct > 1 else 0.1      # a sorted file may begin with one class
         return repeats * look.filled * named(column, LABEL_NAMES)
 
-    text = max(columns, key=as_text, default=None)
-    text = text if text is not None and as_text(text) else None
-    label = max(columns, key=as_label, default=None)
-    return text, label if label is not None and as_label(label) else None
+    if text is None:
+        text = max(filter(as_text, columns), key=as_text, default=None)
+    return text, max(filter(as_label, columns), key=as_label, default=None)
 
 
 def choose_columns(source, wanted):
@@ -95,15 +95,18 @@ def choose_columns(source, wanted):
     missing = [constant for constant, column in wanted.items() if column not in columns]
     if not missing:
         return wanted, ""
-    guess = dict(zip(DEFAULTS, guess_columns(columns, source.examples)))
-    other_case = {constant: [name for name in columns if name.lower() == wanted[constant].lower()] for constant in missing}
-    if all(len(names) == 1 for names in other_case.values()):
-        guess |= {constant: name for constant, (name,) in other_case.items()}
-        sure = not first_row_above(columns, source.examples, guess)
-    else:
-        sure = not header_below(source, wanted) and beyond_doubt(source, columns, wanted, missing, guess)
-    if sure:
+    free = [column for column in columns if column not in wanted.values()]
+    known_text = wanted["TEXT_COLUMN"] if "TEXT_COLUMN" not in missing else None
+    guess = dict(zip(DEFAULTS, guess_columns(free, source.examples, known_text)))
+    guess |= {constant: column for constant, column in wanted.items() if constant not in missing}
+    in_other_case = {constant: [name for name in free if name.lower() == wanted[constant].lower()] for constant in missing}
+    if all(len(names) == 1 for names in in_other_case.values()):
+        chosen = wanted | {constant: name for constant, (name,) in in_other_case.items()}
+    elif beyond_doubt(source, columns, wanted, missing, guess):
         chosen = wanted | {constant: guess[constant] for constant in missing}
+    else:
+        chosen = None
+    if chosen:
         return chosen, ", ".join(f"{constant.removesuffix('_COLUMN').lower()}s from the column {quoted(chosen[constant])} "
                                  f"(there is no {quoted(wanted[constant])})" for constant in missing)
     if source.format.kind in ("json", "list") and not source.whole:
@@ -114,16 +117,14 @@ def choose_columns(source, wanted):
 def beyond_doubt(source, columns, wanted, missing, guess):
     """Whether there are two columns, one of long texts that differ, one of short labels that repeat, and the user named
     none of them otherwise."""
-    if len(columns) > 2 or source.column_names or first_row_above(columns, source.examples, guess):
+    if len(columns) > 2 or source.column_names or header_below(source, wanted) \
+            or first_row_above(columns, source.examples, guess):
         return False
     if any(wanted[constant] != DEFAULTS.get(constant) for constant in missing):
         return False
     if "LABEL_COLUMN" not in wanted and columns == [guess["TEXT_COLUMN"]]:
         return True
     if len(source.examples) < FEWEST_ROWS or None in guess.values() or len(columns) < 2:
-        return False
-    found = {constant: wanted[constant] for constant in DEFAULTS if constant in wanted and constant not in missing}
-    if any(guess[constant] != column for constant, column in found.items()):
         return False
     text, label = (looks([cell_text(row.get(guess[constant])) for row in source.examples]) for constant in DEFAULTS)
     told = named(guess["TEXT_COLUMN"], TEXT_NAMES) == 3 and named(guess["LABEL_COLUMN"], LABEL_NAMES) == 3
@@ -181,21 +182,16 @@ def header_below(source, wanted):
     return 0
 
 
-def refuse_header_as_row(source_path, column_names, first, labels):
-    """Refuse a table whose columns were named although its first line names them.
-
-    Args:
-        first: {column: cell} of the first row.
-        labels: Counter of the labels, the first row's among them.
-    """
-    text, label = first
-    others = [count for name, count in labels.items() if name != label]
-    known = {name.strip().lower() for name in column_names} | TEXT_NAMES | LABEL_NAMES
-    is_header = text.lower() in known and label.lower() in known
-    is_header = is_header or labels[label] == 1 and len(text) <= LONGEST_NAME and " " not in text and (
-        label.lower() in LABEL_NAMES | {name.strip().lower() for name in column_names}
-        or sum(others) >= FEWEST_ROWS and min(others) > 1)
-    if is_header:
-        raise TableError(f"{source_path}: its first line ({quoted(label)}, {quoted(text)}) is a header, which would be "
+def refuse_header_as_row(table, column_names):
+    """Refuse a Table whose columns were named by the user although its first line names them: its cells are names of
+    columns, or it alone has its label, a word without blanks beside another."""
+    text, label, rows = table.texts[0], table.labels[0], Counter(table.labels)
+    given = {name.strip().lower() for name in column_names}
+    names = label.lower() in given | LABEL_NAMES, text.lower() in given | TEXT_NAMES
+    short = len(text) <= LONGEST_NAME and not re.search(r"\s", text)
+    others = [count for name, count in rows.items() if name != label]
+    alone = rows[label] == 1 and sum(others) >= FEWEST_ROWS and min(others) > 1
+    if all(names) or short and rows[label] == 1 and (names[0] or alone):
+        raise TableError(f"{table.path}: its first line ({quoted(label)}, {quoted(text)}) is a header, which would be "
                          f"trained on as a row; leave COLUMN_NAMES empty and name the columns as it does: "
                          f"--TEXT_COLUMN={shlex.quote(text[:60])} --LABEL_COLUMN={shlex.quote(label[:60])}")

@@ -118,7 +118,7 @@ def read_table(path, text_column="text", label_column="label", group_column="", 
         raise TableError(f"{table.path} has no usable row: {table.account()}")
     _check_labels(table, wanted["LABEL_COLUMN"])
     if column_names:
-        refuse_header_as_row(table.path, column_names, (table.texts[0], table.labels[0]), Counter(table.labels))
+        refuse_header_as_row(table, column_names)
     table.read_as = source.format.said + _line_breaks_told(source)
     return table
 
