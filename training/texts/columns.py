@@ -99,7 +99,8 @@ def choose_columns(source, wanted):
     known_text = wanted["TEXT_COLUMN"] if "TEXT_COLUMN" not in missing else None
     guess = dict(zip(DEFAULTS, guess_columns(free, source.examples, known_text)))
     guess |= {constant: column for constant, column in wanted.items() if constant not in missing}
-    in_other_case = {constant: [name for name in free if name.lower() == wanted[constant].lower()] for constant in missing}
+    in_other_case = {constant: [name for name in free if name.lower() == wanted[constant].lower()]
+                     for constant in missing}
     if all(len(names) == 1 for names in in_other_case.values()):
         chosen = wanted | {constant: name for constant, (name,) in in_other_case.items()}
     elif beyond_doubt(source, columns, wanted, missing, guess):
@@ -107,8 +108,9 @@ def choose_columns(source, wanted):
     else:
         chosen = None
     if chosen:
-        return chosen, ", ".join(f"{constant.removesuffix('_COLUMN').lower()}s from the column {quoted(chosen[constant])} "
-                                 f"(there is no {quoted(wanted[constant])})" for constant in missing)
+        return chosen, ", ".join(f"{constant.removesuffix('_COLUMN').lower()}s from the column "
+                                 f"{quoted(chosen[constant])} (there is no {quoted(wanted[constant])})"
+                                 for constant in missing)
     if source.format.kind in ("json", "list") and not source.whole:
         return wanted, ""
     raise TableError(missing_told(source, columns, wanted, missing, guess))
@@ -133,7 +135,7 @@ def beyond_doubt(source, columns, wanted, missing, guess):
 
 
 def first_row_above(columns, examples, guess):
-    """Whether what was read as a header looks like a row: its label is one of those below, or a cell a text or number."""
+    """Whether what was read as a header looks like a row: its label stands below too, or a cell is a text or number."""
     label = guess["LABEL_COLUMN"]
     if any(named(column, TEXT_NAMES | LABEL_NAMES) == 3 for column in columns):
         return False
@@ -143,7 +145,7 @@ def first_row_above(columns, examples, guess):
 
 
 def missing_told(source, columns, wanted, missing, guess):
-    """The message for missing columns: what columns there are, an example row, the constants that name the right ones."""
+    """The message for missing columns: which there are, an example row, the constants that name the right ones."""
     told = f"{source.shown} has no column {quoted(wanted[missing[0]])}; it has {listed(columns, 120)}"
     row = next(iter(source.examples), None)
     if row and len(columns) > 1:
