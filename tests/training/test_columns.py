@@ -15,7 +15,8 @@ REVIEWS = [(str(number % 2), f"酒店房间第{number}号，{'很好' if number 
            for number in range(40)]
 TWEETS = [(f"5703{number:06}", ["negative", "neutral", "positive"][number % 3], f"0.{6000 + number * 7}",
            ["", "Late Flight", "Lost Luggage"][number % 3], ["United", "Delta"][number % 2], f"user{number}",
-           f"@airline {text}, thanks", f"2015-02-24 11:{number % 60:02}:00") for number, (text, _) in enumerate(posts(60))]
+           f"@airline {text}, thanks", f"2015-02-24 11:{number % 60:02}:00") for number, (text,
+               _) in enumerate(posts(60))]
 TWEET_COLUMNS = ("tweet_id", "airline_sentiment", "airline_sentiment_confidence", "negativereason", "airline", "name",
                  "content", "tweet_created")
 NEWS = [(str(number % 4 + 1), f"Title {number} of the day", f"Reuters - {text}, and more of the same, as it was told")
@@ -46,7 +47,8 @@ def test_the_other_one_of_two_columns_is_the_text(tmp_path):
     assert table.chosen == "texts from the column 'review' (there is no 'text')"
 
 
-@pytest.mark.parametrize("names", [("content", "sentiment"), ("评论", "标签"), ("文本", "类别"), ("Tweet", "Class"), ("a", "b")])
+@pytest.mark.parametrize("names", [("content", "sentiment"), ("评论", "标签"), ("文本", "类别"), ("Tweet", "Class"), ("a",
+    "b")])
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
 def test_two_columns_of_other_names_are_told_apart_by_their_looks(tmp_path, names, ending):
     rows = posts(40)
@@ -67,7 +69,8 @@ def test_names_in_other_case_are_the_ones_asked_for(tmp_path):
 
 
 def test_few_texts_that_repeat_are_taken_by_names_that_are_known(tmp_path):
-    rows = [(f"the lamp {what}", label) for what, label in (("works", "good"), ("broke", "bad"), ("is dear", "bad"))] * 20
+    rows = [(f"the lamp {what}", label) for what, label in (("works", "good"), ("broke", "bad"), ("is dear",
+        "bad"))] * 20
     assert read_table(write_csv(tmp_path / "t.csv", rows, ("review", "sentiment"))).texts[0] == "the lamp works"
     assert "--TEXT_COLUMN=a --LABEL_COLUMN=b" in refusal(write_csv(tmp_path / "t.csv", rows, ("a", "b")))
 
@@ -93,7 +96,8 @@ def test_what_the_user_named_is_never_guessed(tmp_path):
 @pytest.mark.parametrize("rows", [REVIEWS[:9], [(str(number), f"{number}") for number in range(40)],
                                   [("0", "same text")] * 40])
 def test_where_looks_leave_a_doubt_nothing_is_taken(tmp_path, rows):
-    assert "has no column 'text'; it has label, review" in refusal(write_csv(tmp_path / "t.csv", rows, ("label", "review")))
+    assert "has no column 'text'; it has label, review" in refusal(write_csv(tmp_path / "t.csv", rows, ("label",
+        "review")))
 
 
 # Otherwise the message is the way out
@@ -151,7 +155,8 @@ def test_a_missing_group_column_is_named(tmp_path):
 
 
 def test_numbers_addresses_and_empty_columns_are_no_texts_and_decimals_no_labels():
-    rows = [{"id": str(number), "link": f"https://example.org/a/long/address/{number}", "note": "", "said": f"well {number} it is",
+    rows = [{"id": str(number), "link": f"https://example.org/a/long/address/{number}", "note": "",
+        "said": f"well {number} it is",
              "score": f"0.{number}1", "mood": str(number % 2)} for number in range(40)]
     assert guess_columns(list(rows[0]), rows) == ("said", "mood")
     assert guess_columns(["id", "note"], rows)[0] is None
@@ -159,8 +164,10 @@ def test_numbers_addresses_and_empty_columns_are_no_texts_and_decimals_no_labels
 
 # A header is never trained on
 
-@pytest.mark.parametrize("header, names", [(("label", "review"), ["label", "text"]), (("label", "text"), ["label", "text"]),
-                                           (("polarity", "utterance"), ["label", "text"]), (("标签", "评论"), ["label", "text"])])
+@pytest.mark.parametrize("header, names", [(("label", "review"), ["label", "text"]), (("label", "text"), ["label",
+    "text"]),
+                                           (("polarity", "utterance"), ["label", "text"]), (("标签", "评论"), ["label",
+                                               "text"])])
 def test_a_header_that_column_names_make_a_row_is_refused(tmp_path, header, names):
     told = refusal(write_csv(tmp_path / "t.csv", REVIEWS, header), column_names=names)
     assert "is a header, which would be trained on as a row" in told
@@ -168,5 +175,6 @@ def test_a_header_that_column_names_make_a_row_is_refused(tmp_path, header, name
 
 
 def test_a_first_row_of_a_rare_class_is_a_row(tmp_path):
-    table = read_table(write_csv(tmp_path / "t.csv", [("9", "a text of some words"), *REVIEWS], None), column_names=["label", "text"])
+    table = read_table(write_csv(tmp_path / "t.csv", [("9", "a text of some words"), *REVIEWS], None),
+        column_names=["label", "text"])
     assert len(table) == 41

@@ -153,10 +153,12 @@ def edited(tmp_path, line):
     ("ROWS = 16 * 2", 32), ("ROWS = 3.0", 3), ("ROWS = 1e3", 1000), ('ROWS = "3"', 3), ("ROWS = 8,", 8),
     ("ROWS = 2 ** 5 - 1", 31), ("ROWS = int(2.5)", 2), ("ROWS = 70_000 // 7 % 64", 16), ("ROWS = None", 0),
     ("DATA_FILE = None", ""), ("DATA_FILE = False", ""), ('DATA_FILE = ["id", "label", "text"]', "id,label,text"),
-    ('DATA_FILE = ("a.csv",)', "a.csv"), ('DATA_FILE = "a.csv",', "a.csv"), ('DATA_FILE = Path("a") / "b" / "c.csv"', "a/b/c.csv"),
+    ('DATA_FILE = ("a.csv",)', "a.csv"), ('DATA_FILE = "a.csv",', "a.csv"), ('DATA_FILE = Path("a") / "b" / "c.csv"',
+        "a/b/c.csv"),
     ('DATA_FILE = pathlib.Path("a.csv")', "a.csv"), ('DATA_FILE = os.path.join("a", "b.csv")', "a/b.csv"),
     ('DATA_FILE = "a" + ".csv"', "a.csv"), ("DATA_FILE = 5", "5"), ("DATA_FILE = []", ""),
-    ("ENABLE_FP16 = 1", True), ("ENABLE_FP16 = not True", False), ('ENABLE_FP16 = "false"', False), ("ENABLE_FP16 = None", False)])
+    ("ENABLE_FP16 = 1", True), ("ENABLE_FP16 = not True", False), ('ENABLE_FP16 = "false"', False),
+        ("ENABLE_FP16 = None", False)])
 def test_what_can_be_meant_by_a_value_is_taken(tmp_path, line, value):
     name = line.partition(" ")[0]
     found = {constant.name: constant for constant in read_constants(edited(tmp_path, line), KINDS, ["ROWS"])}[name]
@@ -220,17 +222,22 @@ def test_of_every_constant_of_the_training_script_is_known_what_it_is():
 
 def test_the_training_script_takes_what_is_meant(tmp_path):
     script = main_edited(tmp_path, "DROPOUT = 0", "GROUP_COLUMN = None", 'COLUMN_NAMES = ["id", "text", "label"]',
-                         "NUM_EPOCHS = 3.0", "MAX_TRAIN_ROWS = None", "FREEZE_STRATEGY = None", 'TRAIN_PATH = Path("a") / "b.csv"')
+                         "NUM_EPOCHS = 3.0", "MAX_TRAIN_ROWS = None", "FREEZE_STRATEGY = None",
+                             'TRAIN_PATH = Path("a") / "b.csv"')
     settings = read_settings(script, ["--DROPOUT=0.1"], CHOICES)
-    assert (settings.DROPOUT, settings.GROUP_COLUMN, settings.COLUMN_NAMES, settings.NUM_EPOCHS, settings.MAX_TRAIN_ROWS,
+    assert (settings.DROPOUT, settings.GROUP_COLUMN, settings.COLUMN_NAMES, settings.NUM_EPOCHS,
+        settings.MAX_TRAIN_ROWS,
             settings.FREEZE_STRATEGY, settings.TRAIN_PATH) == (0.1, "", "id,text,label", 3, 0, "none", "a/b.csv")
     assert type(settings.NUM_EPOCHS) is int
 
 
 def test_as_a_process_it_refuses_a_constant_in_one_line_and_takes_a_path(tmp_path):
-    for lines, told in ((['TRAIN_PATH = Path("gone") / "t.csv"'], f"gone/t.csv: no such file in {tmp_path} (TRAIN_PATH)"),
-                        (["BATCH_SIZE = 16.5"], "BERT_main_aggressive.py, line 90: BATCH_SIZE = 16.5: BATCH_SIZE is a whole")):
-        done = subprocess.run([sys.executable, main_edited(tmp_path, *lines)], cwd=tmp_path, capture_output=True, text=True,
+    for lines, told in ((['TRAIN_PATH = Path("gone") / "t.csv"'],
+        f"gone/t.csv: no such file in {tmp_path} (TRAIN_PATH)"),
+                        (["BATCH_SIZE = 16.5"],
+                            "BERT_main_aggressive.py, line 90: BATCH_SIZE = 16.5: BATCH_SIZE is a whole")):
+        done = subprocess.run([sys.executable, main_edited(tmp_path, *lines)], cwd=tmp_path, capture_output=True,
+            text=True,
                               env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
         assert done.returncode == 2 and done.stderr.startswith(f"error: {told}") and done.stderr.count("\n") == 1
 
@@ -238,7 +245,8 @@ def test_as_a_process_it_refuses_a_constant_in_one_line_and_takes_a_path(tmp_pat
 def test_a_constant_that_was_deleted_is_missed_in_one_line(tmp_path):
     script = main_edited(tmp_path, "SEED = 1")
     script.write_text(script.read_text("utf-8").replace("SEED = 1\n", "\n"), "utf-8")
-    with pytest.raises(SettingError, match="BERT_main_aggressive.py has no constant SEED before its first function any more"):
+    with pytest.raises(SettingError,
+        match="BERT_main_aggressive.py has no constant SEED before its first function any more"):
         read_settings(script, [], CHOICES)
 
 

@@ -42,7 +42,8 @@ def refusal(path, **arguments):
 
 # Encodings
 
-@pytest.mark.parametrize("encoding, said", [("utf-8", []), ("utf-8-sig", []), ("utf-16", ["UTF-16"]), ("gbk", ["GB18030"]),
+@pytest.mark.parametrize("encoding, said", [("utf-8", []), ("utf-8-sig", []), ("utf-16", ["UTF-16"]), ("gbk",
+    ["GB18030"]),
                                             ("gb18030", ["GB18030"]), ("utf-32", ["UTF-32"])])
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
 def test_chinese_is_read_in_the_encodings_that_excel_writes(tmp_path, encoding, said, ending):
@@ -76,7 +77,8 @@ def test_mostly_english_with_some_chinese_in_gbk_is_read(tmp_path):
 @pytest.mark.parametrize("rows, encoding, name", [
     (FRENCH, "cp1252", "WINDOWS-1252"),
     ([("grün und schön", "1"), ("häßlich, für mich", "0")] * 9, "latin-1", "WINDOWS-1252"),
-    ([("příliš žluťoučký kůň", "1"), ("zażółć gęślą jaźń", "0")] * 9, "cp1250", "WINDOWS-1250"), ([("배송이 빨라서 좋아요", "1"), ("품질이 너무 나빠요", "0")] * 9, "euc-kr", "EUC-KR"),
+    ([("příliš žluťoučký kůň", "1"), ("zażółć gęślą jaźń", "0")] * 9, "cp1250", "WINDOWS-1250"), ([("배송이 빨라서 좋아요",
+        "1"), ("품질이 너무 나빠요", "0")] * 9, "euc-kr", "EUC-KR"),
     ([("Отличный товар", "1"), ("Плохое качество", "0")] * 9, "cp1251", "WINDOWS-1251"),
     ([("とても良い商品です", "1"), ("配送が遅かった", "0")] * 9, "shift_jis", "SHIFT_JIS"),
     ([("這個風扇很好用", "1"), ("客服不理人", "0")] * 9, "big5", "BIG5")])
@@ -111,7 +113,8 @@ def test_utf_16_without_a_mark_is_refused_with_its_name(tmp_path):
 # Separators
 
 @pytest.mark.parametrize("name, delimiter, said", [
-    ("t.csv", ";", ["separated by semicolons"]), ("t.csv", "\t", ["separated by tabs"]), ("t.tsv", ",", ["separated by commas"]),
+    ("t.csv", ";", ["separated by semicolons"]), ("t.csv", "\t", ["separated by tabs"]), ("t.tsv", ",",
+        ["separated by commas"]),
     ("t.csv", "|", ["separated by bars"]), ("t.txt", "\t", []), ("t.txt", ",", ["separated by commas"]),
     ("t.txt", ";", ["separated by semicolons"]), ("table", "\t", ["separated by tabs"])])
 @pytest.mark.parametrize("header", [("text", "label"), ("label", "text")])
@@ -213,7 +216,8 @@ def test_json_lines_may_have_the_ending_json(tmp_path):
     ("[{}, " + "[" * 100_000, "nested too deeply"),
     ("[]", "has no rows"),
     ('{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}', "is one JSON object"),
-    ('{\n "data": [{"text": "a", "label": 1}]\n}', "is one JSON object; a table is one object a line or a list of them")])
+    ('{\n "data": [{"text": "a", "label": 1}]\n}',
+        "is one JSON object; a table is one object a line or a list of them")])
 def test_a_json_that_is_no_table_is_refused_in_one_line(tmp_path, content, told):
     assert told in refusal(written(tmp_path / "t.json", content))
 
@@ -275,7 +279,8 @@ def test_a_library_that_is_not_there_is_named_with_its_command(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".parquet"])
-@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04 and more", b"text,label\na,1\n", b"PAR1" + bytes(50) + b"PAR1"])
+@pytest.mark.parametrize("content", [b"", b"PK", b"PK\x03\x04 and more", b"text,label\na,1\n",
+    b"PAR1" + bytes(50) + b"PAR1"])
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, ending, content):
     pytest.importorskip({".xlsx": "openpyxl", ".parquet": "pyarrow"}[ending])
     assert f"cannot be read as {ending}" in refusal(written(tmp_path / f"t{ending}", content))
@@ -283,7 +288,8 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, ending, content):
 
 @pytest.mark.parametrize("name, content, told", [
     ("t.xls", b"\xd0\xcf\x11\xe0" + bytes(500), "an old Excel workbook; save it as .xlsx or as CSV UTF-8"),
-    ("t.csv", b"PK\x03\x04" + bytes(500), "a zip archive"), ("t.csv", gzip.compress(b"text,label\n"), "gzipped; give it the"),
+    ("t.csv", b"PK\x03\x04" + bytes(500), "a zip archive"), ("t.csv", gzip.compress(b"text,label\n"),
+        "gzipped; give it the"),
     ("t.csv", b"PAR1" + bytes(50), "a Parquet file"), ("t.csv", b"<!DOCTYPE html>\n<html>404</html>\n", "a web page"),
     ("t.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer")])
 def test_a_file_under_a_wrong_ending_is_told_what_it_is(tmp_path, name, content, told):
@@ -311,7 +317,8 @@ def test_a_folder_of_texts_and_labels_is_told_the_command_that_joins_them_and_it
 @pytest.mark.parametrize("names, told", [
     (["dataset_dict.json", "train"], r"load_from_disk(.*)['train'].to_csv('train.csv')"),
     (["dataset_info.json", "state.json", "data-00000-of-00001.arrow"], "to_csv('train.csv')"),
-    (["notes.md", "train.csv"], "name the file in it, such as 'train.csv'"), ([], "is a directory; name the file in it")])
+    (["notes.md", "train.csv"], "name the file in it, such as 'train.csv'"), ([],
+        "is a directory; name the file in it")])
 def test_a_folder_is_told_the_way_to_a_table(tmp_path, names, told):
     for name in names:
         written(tmp_path / name, b"")

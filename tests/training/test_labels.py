@@ -38,13 +38,15 @@ def test_names_that_differ_in_spelling_only_are_alike(names):
     assert alike_labels(["other", *names, names[0]]) == [list(names)]
 
 
-@pytest.mark.parametrize("names", [("C", "C++", "C#"), ("1", "10", "-1"), ("好", "好评"), ("1.0", "1.5"), ("é", "e"), ("🙂", "🙁")])
+@pytest.mark.parametrize("names", [("C", "C++", "C#"), ("1", "10", "-1"), ("好", "好评"), ("1.0", "1.5"), ("é", "e"),
+    ("🙂", "🙁")])
 def test_other_names_are_not(names):
     assert alike_labels([*names, *names]) == []
 
 
 def test_near_equal_names_are_a_warning_with_counts_before_training(tmp_path, read):
-    rows = relabelled(posts(80), lambda number, label: "negative" if number % 4 == 0 else "Negative" if number % 2 else "good")
+    rows = relabelled(posts(80), lambda number,
+        label: "negative" if number % 4 == 0 else "Negative" if number % 2 else "good")
     *_, screen = read(TRAIN_PATH=write_csv(tmp_path / "t.csv", rows))
     assert "WARNING    Negative (40 rows) and negative (20 rows) are learned as 2 classes; if they are one, write them alike" in screen
     assert screen.count("WARNING") == 1
@@ -64,7 +66,8 @@ def test_a_sound_table_gets_no_warning(read, posts_csv):
 
 def test_words_for_no_value_are_no_classes_and_are_counted(tmp_path, read):
     words = ["nan", "NaN", "NULL", "None", "N/A"]
-    rows = relabelled(posts(80), lambda number, label: words[number // 10] if number % 10 == 0 and number < 50 else label)
+    rows = relabelled(posts(80), lambda number,
+        label: words[number // 10] if number % 10 == 0 and number < 50 else label)
     _, _, whole, screen = read(TRAIN_PATH=write_csv(tmp_path / "t.csv", rows))
     assert len(whole) == 75 == len(whole.texts) and not set(words) & set(whole.labels)
     assert whole.dropped == {f"with the label {word}": 1 for word in words}
@@ -78,7 +81,8 @@ def test_groups_stay_beside_their_rows_when_some_are_dropped(tmp_path):
 
 
 def test_such_words_are_classes_where_they_are_all_there_is(tmp_path):
-    table = read_table(write_csv(tmp_path / "t.csv", relabelled(posts(20), lambda number, label: ["NA", "None"][number % 2])))
+    table = read_table(write_csv(tmp_path / "t.csv", relabelled(posts(20), lambda number, label: ["NA",
+        "None"][number % 2])))
     assert len(table) == 20 and not table.dropped
 
 
@@ -93,7 +97,8 @@ def test_one_class_beside_dropped_rows_is_refused_with_the_account(tmp_path, rea
 def test_small_classes_are_counted_and_those_too_small_are_said(capsys):
     training, validation = ["big"] * 100 + ["small"] * 10 + ["rare"] * 2, ["big"] * 10 + ["rare"]
     say_classes(Namespace(training=Rows(training), validation=Rows(validation),
-                          names=["big", "rare", "small"], baseline=Namespace(loss=1.0, accuracy=0.5, largest_class="big")))
+                          names=["big", "rare", "small"], baseline=Namespace(loss=1.0, accuracy=0.5,
+                              largest_class="big")))
     screen = capsys.readouterr().out
     assert "classes    big 89.3%, rare 1.8% (2), small 8.9% (10)" in screen
     assert "too few rows to learn or to score a class: rare 3" in screen and "small 10" not in screen
@@ -161,7 +166,8 @@ def test_the_filled_in_column_of_a_report_corrects_the_labels(tmp_path, read, sa
     rows = [("=1+1 is what it is", "Positive"), *posts(100)]
     path = write_csv(tmp_path / "t.csv", rows)
     table = read_table(path)
-    wrong = corrections(tmp_path / "wrong.csv", table, {0: "Negative", 7: "Neutral", 8: "", 9: table.labels[9]}, **saved)
+    wrong = corrections(tmp_path / "wrong.csv", table, {0: "Negative", 7: "Neutral", 8: "", 9: table.labels[9]},
+        **saved)
     _, _, whole, screen = read(TRAIN_PATH=path, CORRECTIONS_PATH=wrong)
     changed = [row for row in range(101) if whole.labels[row] != table.labels[row]]
     assert whole.labels[0] == "Negative" and whole.labels[7] == "Neutral" and set(changed) <= {0, 7}
@@ -178,8 +184,10 @@ def test_where_there_is_a_validation_table_its_labels_are_corrected(tmp_path, re
 def test_corrections_that_do_not_fit_are_refused_in_one_line(tmp_path, read, posts_csv):
     table = read_table(posts_csv)
     other = read_table(write_csv(tmp_path / "other.csv", posts(20, seed=5)))
-    for path, told in ((corrections(tmp_path / "a.csv", other, {3: "Neutral"}), "a.csv, line 2: .*posts.csv has no such text on line 5"),
-                       (corrections(tmp_path / "b.csv", table, {2: "", 3: "Neutrl"}), "b.csv, line 3: 'Neutrl' is no label of"),
+    for path, told in ((corrections(tmp_path / "a.csv", other, {3: "Neutral"}),
+        "a.csv, line 2: .*posts.csv has no such text on line 5"),
+                       (corrections(tmp_path / "b.csv", table, {2: "", 3: "Neutrl"}),
+                           "b.csv, line 3: 'Neutrl' is no label of"),
                        (posts_csv, "is no file of corrections: it has no column 'line'"),
                        (tmp_path / "gone.csv", "gone.csv: no such file")):
         with pytest.raises(TableError, match=told) as refused:
