@@ -18,6 +18,7 @@ import os
 import sys
 import time
 from functools import partial
+from pathlib import Path        # for constants such as Path("texts") / "posts.csv"
 
 if os.environ.get("RANK", "0") != "0":      # of several processes the first draws the bars; read when tqdm is imported
     os.environ["TQDM_DISABLE"] = "1"
@@ -52,21 +53,26 @@ from training.run.team import (ALONE, add_up, exchange_gradients, gathered, high
                                share_statistics, told_by_the_first)
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
-from training.settings import SettingError, read_settings
+from training.settings import KINDS, NONE_IS_ZERO, SettingError, read_settings
 from training.texts.augment import read_synonyms
 from training.texts.batches import Tokens, encode, uncut_lengths
-from training.texts.reading import TableError
+from training.texts.formats import QUOTINGS
+from training.texts.refusal import TableError
 from training.texts.splitting import overlap
 from training.texts.tables import Table, class_names, class_numbers
 
 # data
-TRAIN_PATH = "data/sample.csv"      # CSV, TSV or JSON lines, plain or .gz
+TRAIN_PATH = "data/sample.csv"      # CSV, TSV, JSON, .xlsx or .parquet, plain or .gz
 VAL_PATH = ""                       # a table to validate on; empty: a part of TRAIN_PATH is set aside
 TEXT_COLUMN = "text"                # column of the texts
 LABEL_COLUMN = "label"              # column of the labels, words or whole numbers
 GROUP_COLUMN = ""                   # rows with the same value here stay together in the split, as rows with the same
                                     # text always do; empty: no such column
 COLUMN_NAMES = ""                   # columns of a file without a header line, as in id,entity,label,text
+ENCODING = ""                       # of the files, as in gb18030 or cp1252; empty: recognised
+QUOTING = ""                        # double: cells may stand in double quotes; none: quotes are characters like others;
+                                    # empty: recognised
+CORRECTIONS_PATH = ""               # a run's confidently_wrong.csv, its column corrected filled in; empty: none
 VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PATH is given
 MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
 
@@ -127,7 +133,8 @@ LOOKED_AT_TEXTS = 1000      # in which the doctor's look counts how much MAX_LEN
 
 def settings_from(arguments):
     """The constants above, as the arguments change them, held to their bounds."""
-    return read_settings(__file__, arguments, {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "HEAD": HEADS})
+    return read_settings(__file__, arguments,
+                         {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "HEAD": HEADS, "QUOTING": ("", *QUOTINGS)})
 
 
 # Everything that is needed before the first step, said as it is made: the place, the data, the learner
@@ -152,8 +159,10 @@ def prepare(settings, team=ALONE):
         screen.say("cache", told)
     learner, steps = prepare_learner(settings, data, model, precision, team)
     if not settings.AUGMENT:
-        data.training = Table(data.training.path, lines=data.training.lines)    # nothing reads the texts again
-    return data, learner, Place(folder, lock, team.rank == 0, settings, table_sums(settings) | {"rows": rows_sha256(*sets)},
+        # nothing reads the texts again
+        data.training = Table(data.training.path, lines=data.training.lines, counts=data.training.counts)
+    sums = table_sums(settings) | {"rows": rows_sha256(*sets)}
+    return data, learner, Place(folder, lock, team.rank == 0, settings, sums,
                                 facts_of(data, learner, steps))
 
 
@@ -427,11 +436,11 @@ def train(settings, arguments, command="", team=ALONE):
 
 
 def main(arguments):
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text(__file__, read_constants(__file__), __doc__))
-        return 0
     team = join_team()
     try:
+        if "--help" in arguments or "-h" in arguments:
+            print(help_text(__file__, read_constants(__file__, KINDS, NONE_IS_ZERO), __doc__))
+            return 0
         settings = settings_from(arguments)
         if not settings.RUN_TRIALS:
             return train(settings, arguments, team=team)

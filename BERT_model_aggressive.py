@@ -10,7 +10,7 @@
     labels, probabilities = model.predict(["great phone", "it broke after a day"])
 
 A whole table is scored from the command line: the same table, with the columns `label`, `probability` (of that label)
-and one for each class added. CSV, TSV or JSON lines, also gzipped, of any length; - is CSV from standard input.
+and one for each class added. data/README.md lists the formats; - is CSV from standard input.
 
     python BERT_model_aggressive.py runs/mine/best posts.csv > scored.csv
     python BERT_model_aggressive.py runs/mine/best posts.jsonl.gz --TEXT_COLUMN=body > scored.jsonl
@@ -43,8 +43,9 @@ from training.encoder.frozen import frozen_bottom, starting_above
 from training.encoder.processor import multiply_quickly
 from training.files import replaced_together
 from training.memory import out_of_memory
-from training.scoring import score_table
-from training.texts.reading import TableError
+from training.scoring import open_to_score, score_table
+from training.texts.formats import QUOTINGS
+from training.texts.refusal import TableError
 
 # Share of the encoder's layers that each strategy freezes, from the bottom, rounded down; None: embeddings too stay
 # trainable.
@@ -279,9 +280,12 @@ def read_arguments(arguments):
     parser = argparse.ArgumentParser(prog="python BERT_model_aggressive.py", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="a saved classifier, such as runs/mine/best")
-    parser.add_argument("table", help=".csv, .tsv, .jsonl or .ndjson, each also with .gz; - is CSV from standard input")
+    parser.add_argument("table", help=".csv, .tsv, .jsonl, .json, .xlsx, .parquet, also .gz; - is CSV from standard input")
     parser.add_argument("--TEXT_COLUMN", default="text", metavar="NAME", help="the column of the texts (default: text)")
     parser.add_argument("--COLUMN_NAMES", default="", metavar="A,B,C", help="the columns of a file without header line")
+    parser.add_argument("--ENCODING", default="", metavar="NAME", help="of the file (default: recognised)")
+    parser.add_argument("--QUOTING", default="", choices=("", *QUOTINGS), metavar="double|none",
+                        help="whether cells may stand in double quotes (default: recognised)")
     parser.add_argument("--BATCH_SIZE", default=64, type=int, metavar="N", help="texts at once (default: 64)")
 
     def refuse(message):        # in one line; argparse's own way is several
@@ -315,8 +319,9 @@ def main(arguments):
         if model.device().type == "cpu":
             multiply_quickly()
         began = time.perf_counter()
-        scored, total = score_table(model, settings.table, sys.stdout, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
-                                    settings.BATCH_SIZE, signals)
+        source, text_column = open_to_score(settings.table, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
+                                            settings.ENCODING, settings.QUOTING)
+        scored, total = score_table(model, source, sys.stdout, text_column, settings.BATCH_SIZE, signals)
     except (EncoderError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from pathlib import Path
 from training.constants import ConstantError, help_text, name_of, nearest, override, read_constants, table, unknown
 from diagnosis.examine import examine, problem_with_script
 from diagnosis.faults import GROUPS, catalogue
+from training.settings import KINDS, NONE_IS_ZERO
 
 # the examination
 REPORT_DIR = "runs/diagnosis"       # folder for report.md, report.json, two pictures and the script's output
@@ -94,9 +95,9 @@ def default_target():
 
 def main(arguments):
     own_arguments, script, script_arguments = split_arguments(arguments)
-    own = read_constants(__file__)
-    training = [] if problem_with_script(TRAINING_SCRIPT) else read_constants(TRAINING_SCRIPT)
     try:
+        own = read_constants(__file__, {"REPORT_DIR": str, "TIME_LIMIT": float})
+        training = [] if problem_with_script(TRAINING_SCRIPT) else read_constants(TRAINING_SCRIPT, KINDS, NONE_IS_ZERO)
         wanted = explained_fault(own_arguments, script)
         if wanted is not None:
             print(explain(wanted))
@@ -111,8 +112,9 @@ def main(arguments):
     except ConstantError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    values = {constant.name: constant.value for constant in own} | values
     return examine(script or default_target(), script_arguments if script else passed_on,
-                   values.get("REPORT_DIR", REPORT_DIR), values.get("TIME_LIMIT", TIME_LIMIT))
+                   values["REPORT_DIR"], values["TIME_LIMIT"])
 
 
 if __name__ == "__main__":

@@ -8,32 +8,38 @@ from types import SimpleNamespace
 import torch
 from tqdm.auto import tqdm
 
-from training.texts.reading import cell_text, delimiter_of, stream_rows
+from training.texts.columns import choose_columns
+from training.texts.reading import cell_text, open_source, stream_rows
 
 # A table is scored in chunks that end at whichever comes first, so that memory does not grow with the table.
 CHUNK_ROWS = 4096               # texts of like length are found among so many
 
 CHUNK_CHARACTERS = 16_000_000   # 64 MB at most
 
+JSON = ("json", "list")         # kinds of format; both are written as JSON lines
 
-def score_table(model, path, output, text_column="text", column_names=(), batch_size=64, signals=()):
+
+def score_table(model, source, output, text_column="text", batch_size=64, signals=()):
     """Write a table with the predictions as further columns to an open text file; (rows with text, rows).
+
+    Args:
+        source: the table, from open_to_score().
 
     Raises:
         TableError: the table cannot be read; the chunks above the fault are written.
     """
-    rows = stream_rows(path, [text_column], column_names)
-    _, values, header = next(rows)
+    rows = stream_rows(source)
     wanted = ["label", "probability", *model.label_names]
-    if values is not None:      # JSON: any row may hold one of the names, so all are looked at first
-        header = {key for _, values, _ in stream_rows(path, [text_column]) for key in values
-                  if key.endswith(tuple(wanted))}
-        rows = stream_rows(path, [text_column])
+    if source.format.kind in JSON:      # any row may hold one of the names, so all are looked at first
+        header = {key for _, values, _ in rows for key in values if key.endswith(tuple(wanted))}
+        rows = stream_rows(source)
+    else:
+        _, _, header = next(rows)
     names = free_names(wanted, header)
     if names != wanted:
         renamed = ", ".join(name for name, asked in zip(names, wanted) if name != asked)
         print(f"columns of these names are there already, so those added are called {renamed}", file=sys.stderr)
-    write = row_writer(path, header, names, output)
+    write = row_writer(source.format, header, names, output)
     scored = total = 0
     with tqdm(unit=" rows", disable=None) as bar:
         for texts, originals in chunks(rows, text_column):
@@ -43,6 +49,21 @@ def score_table(model, path, output, text_column="text", column_names=(), batch_
             output.flush()
             scored, total = scored + len(results), total + len(originals)
     return scored, total
+
+
+def open_to_score(path, text_column, column_names=(), encoding="", quoting=""):
+    """(Source of a table, column of its texts); what was recognised is said on standard error.
+
+    Raises:
+        TableError: the table cannot be read as such, or has no such column.
+    """
+    source = open_source(path, (text_column,), column_names, encoding, quoting)
+    columns, chosen = choose_columns(source, {"TEXT_COLUMN": text_column})
+    source.wanted = tuple(columns.values())
+    told = [*source.format.said, *([chosen] if chosen else [])]
+    if told:
+        print(f"read as: {', '.join(told)}", file=sys.stderr)
+    return source, columns["TEXT_COLUMN"]
 
 
 def free_names(wanted, taken):
@@ -56,10 +77,8 @@ def free_names(wanted, taken):
     return free
 
 
-def row_writer(path, header, names, output):
+def row_writer(format, header, names, output):
     """Write the header where the format has one; a function that writes a row as it was, the added values behind it."""
-    delimiter = delimiter_of(path)
-
     def write_json(original, values):       # the text is kept: numbers, escapes and repeated keys stay as they are
         added = json.dumps(dict(zip(names, values)), ensure_ascii=False)
         begun = original[:-1].rstrip()
@@ -69,10 +88,10 @@ def row_writer(path, header, names, output):
         values = ["" if value is None else value if isinstance(value, str) else f"{value:.4f}" for value in values]
         table.writerow([*original, *[""] * (len(header) - len(original)), *values])
 
-    if delimiter is None:
+    if format.kind in JSON:
         return write_json
     # The csv module before Python 3.11.9 quotes only those line breaks that its own line end has: it gets both.
-    table = csv.writer(SimpleNamespace(write=lambda line: output.write(line[:-2] + "\n")), delimiter=delimiter,
+    table = csv.writer(SimpleNamespace(write=lambda line: output.write(line[:-2] + "\n")), delimiter=format.delimiter,
                        lineterminator="\r\n")
     table.writerow([*header, *names])
     return write_cells

@@ -5,6 +5,7 @@ below it in the training script.
 """
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 from training.constants import override, read_constants
@@ -13,6 +14,26 @@ from training.texts.augment import CHANGES
 
 class SettingError(ValueError):
     """A constant whose value cannot be used; the message is one line for people."""
+
+
+# What each constant is, whatever is written at the top of the script: DROPOUT = 0 is a number of the kind of 0.3.
+NUMBERS = {     # name: (kind, lowest, highest)
+    "VALIDATION_SHARE": (float, 0.01, 0.5), "MAX_TRAIN_ROWS": (int, 0, math.inf),
+    "DROPOUT": (float, 0, 0.99), "MAX_LENGTH": (int, 3, math.inf),
+    "BATCH_SIZE": (int, 1, math.inf), "POOL_BATCHES": (int, 1, math.inf),
+    "GRADIENT_ACCUMULATION_STEPS": (int, 1, math.inf), "NUM_EPOCHS": (int, 1, math.inf),
+    "LEARNING_RATE": (float, 0, 1), "WARMUP_RATIO": (float, 0, 1), "WEIGHT_DECAY": (float, 0, math.inf),
+    "MAX_GRAD_NORM": (float, 0, math.inf), "EARLY_STOPPING_PATIENCE": (int, 0, math.inf), "SEED": (int, 0, 2**32 - 1),
+    "LAYER_LR_DECAY": (float, 0, 1), "HEAD_LEARNING_RATE": (float, 0, 1), "LABEL_SMOOTHING": (float, 0, 0.99),
+    "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf), "SAVE_EVERY": (int, 0, math.inf)}
+FLAGS = ("CACHE_FROZEN_LAYERS", "CLASS_WEIGHTS", "ENABLE_FP16", "DETERMINISTIC", "RUN_TRIALS", "RESUME")
+TEXTS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "LABEL_COLUMN", "GROUP_COLUMN", "COLUMN_NAMES",
+         "ENCODING", "QUOTING", "MODEL_NAME", "FREEZE_STRATEGY", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
+KINDS = {**{name: kind for name, (kind, _, _) in NUMBERS.items()}, **dict.fromkeys(FLAGS, bool),
+         **dict.fromkeys(TEXTS, str)}
+NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE",
+                "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE", "SAVE_EVERY")
+READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
 
 
 def read_settings(script, arguments, choices):
@@ -24,23 +45,22 @@ def read_settings(script, arguments, choices):
     Raises:
         ConstantError, SettingError: an argument names no constant, or a value cannot be used.
     """
-    constants = read_constants(script)
-    settings = SimpleNamespace(**{constant.name: constant.value for constant in constants}
-                               | override(constants, arguments))
+    constants = read_constants(script, KINDS, NONE_IS_ZERO)
+    settings = SimpleNamespace(**{constant.name: constant.value for constant in constants})
+    lacking = [name for name in KINDS if not hasattr(settings, name)]
+    if lacking:
+        raise SettingError(f"{Path(script).name} has no constant {lacking[0]} before its first function any more")
+    _find_beside_script(settings, Path(script).resolve().parent)
+    vars(settings).update(override(constants, arguments))
     for name, known in choices.items():
+        if not getattr(settings, name) and "" not in known and "none" in known:
+            setattr(settings, name, "none")
         if getattr(settings, name) not in known:
-            raise SettingError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(known)}")
-    for name, low, high in (
-            ("BATCH_SIZE", 2 if settings.HEAD == "batchnorm" else 1, math.inf),
-            ("GRADIENT_ACCUMULATION_STEPS", 1, math.inf),
-            ("NUM_EPOCHS", 1, math.inf), ("MAX_LENGTH", 3, math.inf), ("MAX_TRAIN_ROWS", 0, math.inf),
-            ("EARLY_STOPPING_PATIENCE", 0, math.inf), ("LEARNING_RATE", 0, 1), ("WARMUP_RATIO", 0, 1),
-            ("DROPOUT", 0, 0.99),
-            ("WEIGHT_DECAY", 0, math.inf), ("MAX_GRAD_NORM", 0, math.inf), ("SEED", 0, 2**32 - 1),
-            ("VALIDATION_SHARE", 0.01, 0.5), ("POOL_BATCHES", 1, math.inf), ("SAVE_EVERY", 0, math.inf),
-            ("LAYER_LR_DECAY", 0, 1), ("HEAD_LEARNING_RATE", 0, 1), ("LABEL_SMOOTHING", 0, 0.99),
-            ("AUGMENT_SHARE", 0, 1), ("ENSEMBLE", 0, settings.NUM_EPOCHS)):
+            raise SettingError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(filter(None, known))}")
+    for name, (_, low, high) in NUMBERS.items():
         value = getattr(settings, name)
+        low = 2 if name == "BATCH_SIZE" and settings.HEAD == "batchnorm" else low
+        high = settings.NUM_EPOCHS if name == "ENSEMBLE" else high
         if not low <= value <= high:
             limit = f"at least {low}" if value < low else f"at most {high}"
             hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
@@ -52,3 +72,11 @@ def read_settings(script, arguments, choices):
     if unknown:
         raise SettingError(f"AUGMENT knows no {unknown[0]!r}; it can be {', '.join(CHANGES)}, or several of them")
     return settings
+
+
+def _find_beside_script(settings, folder):
+    """Let the paths at the top of the script that are not there be those in its own folder, where they are."""
+    for name in READ_PATHS:
+        path = Path(getattr(settings, name))
+        if getattr(settings, name) and not path.is_absolute() and not path.exists() and (folder / path).exists():
+            setattr(settings, name, str(folder / path))

@@ -39,7 +39,7 @@ from training.run.optimization import choose_precision
 from training.run.state import HARMLESS
 from training.settings import SettingError
 from training.texts.batches import encode
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 
 SEEDS = (1, 2, 3)
 

@@ -62,7 +62,7 @@ from training.run.optimization import Learner, choose_precision, count_steps, ma
 from training.run.team import ALONE
 from training.settings import SettingError
 from training.texts.batches import encode
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 from training.texts.tables import class_names, class_numbers
 
 ROUNDS = 3

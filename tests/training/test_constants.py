@@ -1,11 +1,16 @@
 """Constants at the top of a script are read from its source and overridden by their own names."""
 
+import os
+import re
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
 
 from training.constants import ConstantError, help_text, override, read_constants
+from training.settings import KINDS as KINDS_OF_MAIN
+from training.settings import SettingError, read_settings
 
 SCRIPT = '''\
 #!/usr/bin/env python
@@ -127,6 +132,131 @@ def test_help_lists_every_constant_once_aligned_by_group(script, constants):
     assert set(rows) == {one.name for one in constants}
     assert rows["LEARNING_RATE"].split()[1] == "5e-05"
     assert rows["LEARNING_RATE"].index("peak") == rows["DATA_FILE"].index("comma")
+
+
+# What a user writes there is taken as what it can mean
+
+KINDS = {"DATA_FILE": str, "ROWS": int, "LEARNING_RATE": float, "ENABLE_FP16": bool}
+
+
+def edited(tmp_path, line):
+    """The script with one of its constants written otherwise."""
+    path = tmp_path / "train.py"
+    name = line.partition(" ")[0]
+    path.write_text(re.sub(rf"^{name}( |:).*$", lambda found: line, SCRIPT, flags=re.MULTILINE))
+    return path
+
+
+@pytest.mark.parametrize("line, value", [
+    ("LEARNING_RATE = 2 * 1e-5", 2e-5), ("LEARNING_RATE = 1", 1.0), ('LEARNING_RATE = "2e-5"', 2e-5),
+    ("LEARNING_RATE = 5e-5,", 5e-5), ("LEARNING_RATE = 1 / 4", 0.25), ("LEARNING_RATE = +1e-5", 1e-5),
+    ("ROWS = 16 * 2", 32), ("ROWS = 3.0", 3), ("ROWS = 1e3", 1000), ('ROWS = "3"', 3), ("ROWS = 8,", 8),
+    ("ROWS = 2 ** 5 - 1", 31), ("ROWS = int(2.5)", 2), ("ROWS = 70_000 // 7 % 64", 16), ("ROWS = None", 0),
+    ("DATA_FILE = None", ""), ("DATA_FILE = False", ""), ('DATA_FILE = ["id", "label", "text"]', "id,label,text"),
+    ('DATA_FILE = ("a.csv",)', "a.csv"), ('DATA_FILE = "a.csv",', "a.csv"), ('DATA_FILE = Path("a") / "b" / "c.csv"',
+        "a/b/c.csv"),
+    ('DATA_FILE = pathlib.Path("a.csv")', "a.csv"), ('DATA_FILE = os.path.join("a", "b.csv")', "a/b.csv"),
+    ('DATA_FILE = "a" + ".csv"', "a.csv"), ("DATA_FILE = 5", "5"), ("DATA_FILE = []", ""),
+    ("ENABLE_FP16 = 1", True), ("ENABLE_FP16 = not True", False), ('ENABLE_FP16 = "false"', False),
+        ("ENABLE_FP16 = None", False)])
+def test_what_can_be_meant_by_a_value_is_taken(tmp_path, line, value):
+    name = line.partition(" ")[0]
+    found = {constant.name: constant for constant in read_constants(edited(tmp_path, line), KINDS, ["ROWS"])}[name]
+    assert found.value == value and type(found.value) is type(value) is KINDS[name]
+
+
+@pytest.mark.parametrize("line, told", [
+    ("LEARNING_RATE = 0,5", "line 12: LEARNING_RATE = (0, 5): LEARNING_RATE is a number (float)"),
+    ('LEARNING_RATE = "fast"', "line 12: LEARNING_RATE = 'fast': LEARNING_RATE is a number (float)"),
+    ("LEARNING_RATE = 1 / 0", "line 12: LEARNING_RATE = 1 / 0: LEARNING_RATE is a number (float)"),
+    ("LEARNING_RATE = None", "line 12: LEARNING_RATE = None: LEARNING_RATE is a number (float)"),
+    ('LEARNING_RATE = float("inf")', "line 12: LEARNING_RATE = float('inf'): LEARNING_RATE is a number (float)"),
+    ("LEARNING_RATE = schedule()", "line 12: LEARNING_RATE = schedule(): LEARNING_RATE is a number (float)"),
+    ("ROWS = 2.5", "line 8: ROWS = 2.5: ROWS is a whole number (int)"),
+    ("ROWS = [8, 16]", "line 8: ROWS = [8, 16]: ROWS is a whole number (int)"),
+    ("ROWS = True", "line 8: ROWS = True: ROWS is a whole number (int)"),
+    ("ROWS = 3j", "line 8: ROWS = 3j: ROWS is a whole number (int)"),
+    ("ROWS = LATER", "line 8: ROWS = LATER: ROWS is a whole number (int)"),
+    ("DATA_FILE = True", "line 7: DATA_FILE = True: DATA_FILE is a text (str)"),
+    ('DATA_FILE = {"a": 1}', "line 7: DATA_FILE = {'a': 1}: DATA_FILE is a text (str)"),
+    ('DATA_FILE = b"a.csv"', "line 7: DATA_FILE = b'a.csv': DATA_FILE is a text (str)"),
+    ("ENABLE_FP16 = 2", "line 15: ENABLE_FP16 = 2: ENABLE_FP16 is True or False"),
+    ('ENABLE_FP16 = "yes please"', "line 15: ENABLE_FP16 = 'yes please': ENABLE_FP16 is True or False")])
+def test_what_cannot_be_meant_is_refused_with_its_line(tmp_path, line, told):
+    with pytest.raises(ConstantError) as refused:
+        read_constants(edited(tmp_path, line), KINDS)
+    assert str(refused.value) == f"train.py, {told}"
+
+
+def test_a_constant_may_be_made_of_those_above_it(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("WIDTH = 4\nHEIGHT = WIDTH * 2\nHEIGHT += 1\n")
+    assert {constant.name: constant.value for constant in read_constants(path)} == {"WIDTH": 4, "HEIGHT": 9}
+
+
+def test_a_number_written_without_a_point_can_still_be_given_one(tmp_path):
+    constants = read_constants(edited(tmp_path, "LEARNING_RATE = 0"), KINDS)
+    assert override(constants, ["--LEARNING_RATE=0.1"]) == {"LEARNING_RATE": 0.1}
+
+
+# The training script's own
+
+MAIN = ROOT / "BERT_main_aggressive.py"
+CHOICES = {"FREEZE_STRATEGY": ("none", "half"), "HEAD": ("linear", "batchnorm"), "QUOTING": ("", "none", "double")}
+
+
+def main_edited(tmp_path, *lines):
+    source = MAIN.read_text("utf-8")
+    for line in lines:
+        source, found = re.subn(rf"^{line.partition(' ')[0]} = .*$", lambda _: line, source, flags=re.MULTILINE)
+        assert found == 1
+    (tmp_path / MAIN.name).write_text(source, "utf-8")
+    return tmp_path / MAIN.name
+
+
+def test_of_every_constant_of_the_training_script_is_known_what_it_is():
+    assert {constant.name for constant in read_constants(MAIN)} == set(KINDS_OF_MAIN)
+    for constant in read_constants(MAIN):
+        assert KINDS_OF_MAIN[constant.name] is type(constant.value), constant.name
+
+
+def test_the_training_script_takes_what_is_meant(tmp_path):
+    script = main_edited(tmp_path, "DROPOUT = 0", "GROUP_COLUMN = None", 'COLUMN_NAMES = ["id", "text", "label"]',
+                         "NUM_EPOCHS = 3.0", "MAX_TRAIN_ROWS = None", "FREEZE_STRATEGY = None",
+                             'TRAIN_PATH = Path("a") / "b.csv"')
+    settings = read_settings(script, ["--DROPOUT=0.1"], CHOICES)
+    assert (settings.DROPOUT, settings.GROUP_COLUMN, settings.COLUMN_NAMES, settings.NUM_EPOCHS,
+        settings.MAX_TRAIN_ROWS,
+            settings.FREEZE_STRATEGY, settings.TRAIN_PATH) == (0.1, "", "id,text,label", 3, 0, "none", "a/b.csv")
+    assert type(settings.NUM_EPOCHS) is int
+
+
+def test_as_a_process_it_refuses_a_constant_in_one_line_and_takes_a_path(tmp_path):
+    for lines, told in ((['TRAIN_PATH = Path("gone") / "t.csv"'],
+        f"gone/t.csv: no such file in {tmp_path} (TRAIN_PATH)"),
+                        (["BATCH_SIZE = 16.5"],
+                            "BERT_main_aggressive.py, line 90: BATCH_SIZE = 16.5: BATCH_SIZE is a whole")):
+        done = subprocess.run([sys.executable, main_edited(tmp_path, *lines)], cwd=tmp_path, capture_output=True,
+            text=True,
+                              env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
+        assert done.returncode == 2 and done.stderr.startswith(f"error: {told}") and done.stderr.count("\n") == 1
+
+
+def test_a_constant_that_was_deleted_is_missed_in_one_line(tmp_path):
+    script = main_edited(tmp_path, "SEED = 1")
+    script.write_text(script.read_text("utf-8").replace("SEED = 1\n", "\n"), "utf-8")
+    with pytest.raises(SettingError,
+        match="BERT_main_aggressive.py has no constant SEED before its first function any more"):
+        read_settings(script, [], CHOICES)
+
+
+def test_paths_at_the_top_that_are_not_here_are_those_beside_the_script(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings(MAIN, [], CHOICES)
+    assert settings.TRAIN_PATH == str(ROOT / "data" / "sample.csv") and settings.SYNONYMS_PATH == str(ROOT / "data/synonyms.txt")
+    assert read_settings(MAIN, ["--TRAIN_PATH=data/sample.csv"], CHOICES).TRAIN_PATH == "data/sample.csv"
+    monkeypatch.chdir(ROOT)
+    assert read_settings(MAIN, [], CHOICES).TRAIN_PATH == "data/sample.csv"
 
 
 @pytest.mark.parametrize("command", [["diagnose_bert.py", "--list"], ["diagnose_bert.py", "--help"],

@@ -19,7 +19,7 @@ from BERT_model_aggressive import BertSentimentClassifier
 from training.run.data import read_tables
 from training.run.optimization import Learner, make_optimizer
 from training.texts.augment import CHANGES, augmented, read_synonyms
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 
 TEXT = "the phone is great, and it came very fast"
 

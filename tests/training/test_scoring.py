@@ -208,6 +208,74 @@ def test_a_file_without_header_gets_one_and_any_column_can_be_the_text(tmp_path,
     assert_close([row[2:] for row in rows], predicted(model, ["love", "hate"]))
 
 
+# Files as they come are read as in training
+
+TEXTS = ["love", "hate, and more", "这个很好", "awful; broken"] * 5
+
+
+@pytest.mark.parametrize("name, encoding, delimiter, said", [
+    ("t.csv", "gb18030", ",", "read as: GB18030\n"), ("t.csv", "utf-16", ",", "read as: UTF-16\n"),
+    ("t.txt", "utf-16", "\t", "read as: UTF-16\n"), ("t.csv", "utf-8", ";", "read as: separated by semicolons\n")])
+def test_any_encoding_and_separator_of_training_is_scored_with_the_same_separator(
+        tmp_path, score, model, name, encoding, delimiter, said):
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter=delimiter).writerows([["id", "text"], *enumerate(TEXTS)])
+    (tmp_path / name).write_bytes(file.getvalue().encode(encoding))
+    status, output, errors = score(tmp_path / name)
+    header, *rows = parsed(output, delimiter)
+    assert status == 0 and header == ["id", "text", *ADDED] and [row[1] for row in rows] == TEXTS
+    assert_close([row[2:] for row in rows], predicted(model, TEXTS))
+    assert errors.startswith(said)
+
+
+def test_standard_input_is_looked_at_too(folder, model):
+    content = "id;text\n" + "".join(f'{number};"{text}"\n' for number, text in enumerate(TEXTS))
+    done = in_a_process(folder, "-", input=content.encode("gb18030"))
+    assert done.returncode == 0, done.stderr
+    rows = parsed(done.stdout.decode("utf-8"), ";")[1:]
+    assert [row[1] for row in rows] == TEXTS
+    assert_close([row[2:] for row in rows], predicted(model, TEXTS))
+    assert done.stderr.startswith(b"read as: GB18030, separated by semicolons\n")
+
+
+def test_a_json_list_is_scored_as_json_lines(tmp_path, score, model):
+    (tmp_path / "t.json").write_text(json.dumps([{"text": text, "n": [1, 2]} for text in TEXTS], indent=1), "utf-8")
+    status, output, _ = score(tmp_path / "t.json")
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert status == 0 and [row["text"] for row in rows] == TEXTS and all(list(row)[2:] == ADDED for row in rows)
+    cells = [[row["label"], *(f"{row[name]:.4f}" for name in ADDED[1:])] for row in rows]
+    assert_close(cells, predicted(model, TEXTS))
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".parquet"])
+def test_a_workbook_and_parquet_are_scored_as_csv(tmp_path, score, model, ending):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip({".xlsx": "openpyxl", ".parquet": "pyarrow"}[ending])
+    frame = pandas.DataFrame({"id": range(len(TEXTS)), "text": TEXTS})
+    {".xlsx": frame.to_excel, ".parquet": frame.to_parquet}[ending](tmp_path / f"t{ending}", index=False)
+    status, output, _ = score(tmp_path / f"t{ending}")
+    header, *rows = parsed(output)
+    assert status == 0 and header == ["id", "text", *ADDED] and [row[:2] for row in rows] == [
+        [str(number), text] for number, text in enumerate(TEXTS)]
+    assert_close([row[2:] for row in rows], predicted(model, TEXTS))
+
+
+def test_a_column_guessed_in_training_is_guessed_in_scoring_and_said(tmp_path, score):
+    rows = [(str(number % 2), f"the phone {number} is a phone that I love") for number in range(20)]
+    table = write_csv(tmp_path / "t.csv", rows, ["sentiment", "review"])
+    status, _, errors = score(table)
+    assert status == 0 and "read as: texts from the column 'review' (there is no 'text')" in errors
+    table = write_csv(tmp_path / "t.csv", [(*row, number) for number, row in enumerate(rows)], ["stars", "review", "id"])
+    status, output, errors = score(table)
+    assert (status, output) == (2, "") and errors.endswith("; --TEXT_COLUMN=review\n")
+
+
+def test_encoding_and_quotes_can_be_named(tmp_path, score):
+    (tmp_path / "t.csv").write_bytes('text\n"great café\n'.encode("cp1252"))
+    status, output, _ = score(tmp_path / "t.csv", "--ENCODING=cp1252", "--QUOTING=none")
+    assert status == 0 and parsed(output)[1][0] == '"great café'
+
+
 # Memory
 
 MEASURED = """
@@ -249,14 +317,14 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, score, posts_csv):
         return errors
 
     (tmp_path / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    (tmp_path / "t.xlsx").write_bytes(b"PK")
+    (tmp_path / "t.doc").write_bytes(b"a\nb\n")
     (tmp_path / "empty.csv").write_bytes(b"")
     (tmp_path / "no.jsonl").write_text('{"text": "love"}\n{"text": \n', "utf-8")
     assert "is no saved classifier: it has no classifier.json" in refusal(posts_csv, model_folder=tmp_path)
     assert "gone.csv: no such file" in refusal(tmp_path / "gone.csv")
     assert "is a directory" in refusal(tmp_path)
     assert "has no column 'body'; it has text, label" in refusal(posts_csv, "--TEXT_COLUMN=body")
-    assert "known format" in refusal(tmp_path / "t.xlsx")
+    assert "known format" in refusal(tmp_path / "t.doc")
     assert "empty.csv is empty" in refusal(tmp_path / "empty.csv")
     assert "no.jsonl, line 2: not JSON" in refusal(tmp_path / "no.jsonl")
     status, output, errors = score(tmp_path / "latin.csv")

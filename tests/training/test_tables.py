@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from conftest import posts, write_csv
 
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 from training.texts.splitting import overlap, sample_rows, split_table
 from training.texts.tables import (MOST_CLASSES, Table, Texts, class_names, class_numbers, normalized,
                                    read_table)
@@ -125,12 +125,12 @@ def test_whole_numbers_are_classes_in_their_own_order_whatever_their_json_type(t
     ("t.csv", "text,label,text\nx,1,y\n", "more than one column 'text'"),
     ("t.csv", "text,label\na,1\nb,c,1\n", "line 3: 3 columns instead of 2"),
     ("t.csv", "text,label\na,1\n\xff,1\n", "not UTF-8 .byte 0xff in line 3"),
-    ("t.csv", "\xff\xfet\0e\0x\0t\0", "not UTF-8 .byte 0xff in line 1"),
+    ("t.csv", "\xff\xfet\0e\0x\0t\0", "no column 'label'; it has text"),
     ("t.csv", "text,label\na,1\nb\0,1\n", "line 3: a NUL byte"),
     ("t.jsonl", '{"text": "a", "label": 1}\n{"text": "b\0", "label": 1}\n', "line 2: a NUL byte"),
     ("t.csv", 'text,label\na,1\n"b,1\nc,0\n', "line 3: the row that begins here leaves a double quote open"),
     ("t.csv", 'text,label\na,1\n"b,1\nc,0\n"d,1\n', "line 3: the row that begins here leaves a double quote open"),
-    ("t.tsv", 'text\tlabel\n"b" or not\t1\n', "line 2: the row that begins here .* goes on behind a closing one"),
+    ("t.csv", 'text,label\n"b" or not,1\n', "line 2: the row that begins here .* goes on behind a closing one"),
     ("t.csv", "text,label\na,1\nb\rc,0\n", "line 3: a line break of another kind than above"),
     ("t.csv", "text,label\na," + "b" * 101 + "\n", "line 2: 'bbb.*' is no name of a class.* is 'label' the column"),
     ("t.csv", 'text,label\na,1\nc,"\x1b[31m"\n', r"line 3: '\\x1b\[31m' is no name of a class"),
@@ -142,7 +142,7 @@ def test_whole_numbers_are_classes_in_their_own_order_whatever_their_json_type(t
     ("t.jsonl", '[1]\n', "line 1: not a JSON object"),
     ("t.jsonl", '{"text": ["a"], "label": 1}\n', "'text' is a list"),
     ("t.jsonl", '{"body": "a", "label": 1}\n', "no column 'text'|no usable row"),
-    ("t.xlsx", "PK", "no known format"),
+    ("t.doc", "a\nb\n", "no known format"),
 ])
 def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, name, content, message):
     path = tmp_path / name

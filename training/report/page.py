@@ -59,7 +59,7 @@ def write_run_report(folder, data, history, best, constants, facts):
     link = data_uri("text/csv;charset=utf-8", table) if len(table) <= LARGEST_LINK else None
     bins, bands = calibration(confidence, right), length_bands(lengths, right, largest)
     page = template().render(
-        folder=folder, path=data.validation.path, rows=len(labels), right=int(right.sum()),
+        folder=folder, path=data.validation.path, counts=data.validation.counts, rows=len(labels), right=int(right.sum()),
         history=history, best_epoch=best["epoch"], lost=epochs_without_loss(history), shared=data.overlap,
         warning=data.warning, baseline=baseline, scores=scores(matrix, baseline, int(largest.sum())),
         matrix=shown_matrix(matrix, names, SHOWN_CLASSES), confusions=confusions(matrix, names, SHOWN_CONFUSIONS),

@@ -8,11 +8,12 @@ from torch.utils.data import DataLoader
 
 from training.encoder.end_to_end import end_to_end
 from training.run.baseline import Baseline
-from training.run.screen import say
+from training.run.screen import say, say_alike_labels, say_rows
 from training.run.team import ALONE
 from training.texts.augment import augmented
 from training.texts.batches import LikeLengthBatches, encode, padded
-from training.texts.reading import TableError
+from training.texts.corrections import correct_labels
+from training.texts.refusal import TableError
 from training.texts.splitting import Overlap, sample_rows, split_table
 from training.texts.tables import Table, class_names, class_numbers, read_table
 
@@ -39,15 +40,16 @@ class Data:
 
 def read_tables(settings):
     """(training rows, validation rows, rows of the whole training file)."""
-    columns = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
-    arguments = (settings.TEXT_COLUMN, settings.LABEL_COLUMN, settings.GROUP_COLUMN, columns)
-    whole = read_table(settings.TRAIN_PATH, *arguments)
+    whole = _read(settings, "TRAIN_PATH")
+    validation = _read(settings, "VAL_PATH") if settings.VAL_PATH else None
+    if settings.CORRECTIONS_PATH:
+        changed = correct_labels(validation or whole, settings.CORRECTIONS_PATH)
+        say("corrected", f"{changed:,} labels, by {settings.CORRECTIONS_PATH}")
     if len(set(whole.labels)) < 2:
-        raise TableError(f"{whole.path}: every label is {whole.labels[0]!r}; there is nothing to tell apart")
-    say("rows", f"{whole.account()}  ({whole.path})")
-    if settings.VAL_PATH:
-        validation = read_table(settings.VAL_PATH, *arguments)
-        say("", f"{validation.account()}  ({validation.path})")
+        dropped = f" ({whole.account()})" if whole.dropped else ""
+        raise TableError(f"{whole.path}: every label is {whole.labels[0]!r}; there is nothing to tell apart{dropped}")
+    say_alike_labels(whole)
+    if validation:
         class_numbers(validation, class_names(whole.labels))    # a class that training lacks is refused at once
         return sample_rows(whole, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole
     training, validation = split_table(whole, settings.VALIDATION_SHARE, settings.SEED)
@@ -60,6 +62,23 @@ def read_tables(settings):
     return training, validation, whole
 
 
+def _read(settings, constant):
+    """The table that a constant names, its rows accounted for on the screen."""
+    path = getattr(settings, constant)
+    if not path:
+        raise TableError(f"{constant} is empty; give it the path of a table")
+    columns = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
+    try:
+        table = read_table(path, settings.TEXT_COLUMN, settings.LABEL_COLUMN, settings.GROUP_COLUMN, columns,
+                           settings.ENCODING, settings.QUOTING)
+    except TableError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise TableError(f"{error} ({constant})") from None
+        raise
+    say_rows(table, first=constant == "TRAIN_PATH")
+    return table
+
+
 def make_loaders(settings, training, validation, model, team=ALONE):
     """(training loader, validation loader) of this process's share; the latter goes through the rows by length."""
     pad_id = model.tokenizer.pad_token_id or 0
@@ -67,7 +86,8 @@ def make_loaders(settings, training, validation, model, team=ALONE):
 
     def loader(dataset, **batches):
         return DataLoader(
-            dataset, collate_fn=lambda rows: padded(rows, pad_id, dataset.bottom, layout_of), pin_memory=model.device().type == "cuda",
+            dataset, collate_fn=lambda rows: padded(rows, pad_id, dataset.bottom, layout_of),
+            pin_memory=model.device().type == "cuda",
             generator=torch.Generator(),    # of its own: a resumed epoch draws what the dropout would have drawn
             **batches)
 

@@ -8,12 +8,31 @@ import torch
 from diagnosis.look import told
 from training.run.results import classes_told
 from training.texts.splitting import overlap
+from training.texts.tables import alike_labels
 
 MOST_CLASSES_TOLD = 30  # with more of them the scores by class stand in files only
+MOST_ALIKE_TOLD = 10    # warnings of one kind
+SMALL_CLASS = 20        # rows to train on, below which their number is told beside their share
+FEWEST_ROWS_OF_CLASS = 5        # in training and validation together; fewer are said to be too few
 
 
 def say(topic, text):
     print(f"{topic:<11}{text}", flush=True)
+
+
+def say_rows(table, first=True):
+    """What became of the rows of a table, and how it was read where its name does not say so."""
+    say("rows" if first else "", f"{table.account()}  ({', '.join([table.path, *table.read_as])})")
+    if table.chosen:
+        say("", table.chosen)
+
+
+def say_alike_labels(table):
+    """A warning of labels that are probably one class; each spelling is learned as a class of its own."""
+    counts = Counter(table.labels)
+    for names in alike_labels(table.labels)[:MOST_ALIKE_TOLD]:
+        told = " and ".join(f"{name} ({counts[name]:,} rows)" for name in names)
+        say("WARNING", f"{told} are learned as {len(names)} classes; if they are one, write them alike")
 
 
 def say_split(data, settings, whole):
@@ -32,8 +51,15 @@ def say_split(data, settings, whole):
 
 
 def say_classes(data):
-    shares = Counter(data.training.labels)
-    say("classes", ", ".join(f"{name} {shares[name] / len(data.training):.1%}" for name in data.names))
+    training = Counter(data.training.labels)
+    rows = training + Counter(data.validation.labels)
+    say("classes", ", ".join(f"{name} {training[name] / len(data.training):.1%}"
+                             + (f" ({training[name]})" if training[name] < SMALL_CLASS else "") for name in data.names))
+    rare = [name for name in data.names if rows[name] < FEWEST_ROWS_OF_CLASS]
+    if rare:
+        told = ", ".join(f"{name} {rows[name]}" for name in rare[:MOST_ALIKE_TOLD])
+        more = f", ... ({len(rare)} classes)" if len(rare) > MOST_ALIKE_TOLD else ""
+        say("", f"too few rows to learn or to score a class: {told}{more}")
     say("guessing", f"loss {data.baseline.loss:.4f} by class frequency, accuracy {data.baseline.accuracy:.3f} "
                     f"by always saying {data.baseline.largest_class}")
 

@@ -27,7 +27,7 @@ def rows_told(table, rows):
     """Where in the table the rows of a batch stand."""
     lines = sorted(table.lines[row] for row in rows)
     shown = ", ".join(f"{line}" for line in lines[:256]) + (", ..." if len(lines) > 256 else "")
-    return f"its rows begin on these lines of {table.path}: {shown}"
+    return f"its rows begin on these {table.counts}s of {table.path}: {shown}"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import random
 import re
 from pathlib import Path
 
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 
 WORDS_CHANGED = 0.1
 WORD = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)      # a word between its punctuation

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from training.texts.reading import TableError
+from training.texts.refusal import TableError
 from training.texts.tables import hashed
 
 # Up to so many groups times folds are split by StratifiedGroupKFold, which balances classes and sizes but takes 0.04 ms
@@ -100,10 +100,13 @@ class Overlap:
     """How much of the validation rows stands in training too: as shares of the validation rows."""
     texts: float
     groups: float | None        # None where no group column is given
+    rows: int = 0               # validation rows; 0: not known
 
     @property
     def inflates(self):
-        return self.texts > 0 or bool(self.groups)
+        """Whether so much could move an accuracy by more than its interval (95 %), at its widest."""
+        interval = 0.98 / math.sqrt(self.rows) if self.rows else 0.0
+        return max(self.texts, self.groups or 0.0) > interval
 
 
 def overlap(training, validation):
@@ -112,4 +115,4 @@ def overlap(training, validation):
     groups = None
     if training.groups:
         groups = float(numpy.isin(*(hashed(table.groups, len(table)) for table in (validation, training))).mean())
-    return Overlap(texts, groups)
+    return Overlap(texts, groups, len(validation))

@@ -13,11 +13,17 @@ from pathlib import Path
 
 import numpy
 
-from training.texts.reading import TableError, cell_text, listed, quoted, shown_path, stream_rows
+from training.texts.columns import choose_columns, refuse_header_as_row
+from training.texts.reading import cell_text, open_source, stream_rows
+from training.texts.refusal import TableError, listed, quoted
 
 # What goes beyond these is not the column of the labels.
 LONGEST_LABEL = 100         # characters
 MOST_CLASSES = 1000         # the confusion matrix has as many rows and columns
+
+# What pandas reads as no value, spelled as there. As a label it is dropped, unless all labels are such words.
+MISSING = frozenset("#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,"
+                    "null".split(","))
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")    # break lines on a screen; no name of a class holds them
 
@@ -57,6 +63,9 @@ class Table:
     lines: Sequence[int] = field(default_factory=partial(array, "q"))   # of the file, on which the row begins
     read: int = 0                                       # rows in the file, the header not counted
     dropped: Counter = field(default_factory=Counter)   # reason -> rows
+    counts: str = "line"                                # or "row": what the numbers in lines count
+    read_as: list[str] = field(default_factory=list)    # what was decided about the file: encoding, delimiter, quotes
+    chosen: str = ""                                    # columns that were guessed
 
     def __len__(self):
         return len(self.lines)
@@ -70,7 +79,7 @@ class Table:
         """The table of the chosen row numbers."""
         part = Table(self.path, Texts(self.texts[row] for row in chosen), [self.labels[row] for row in chosen],
                      Texts(self.groups[row] for row in chosen if self.groups),
-                     array("q", (self.lines[row] for row in chosen)))
+                     array("q", (self.lines[row] for row in chosen)), counts=self.counts)
         if "keys" in vars(self):
             part.keys = self.keys[chosen]
         return part
@@ -81,30 +90,40 @@ class Table:
         return f"{len(self):,} of {self.read:,} rows" + (f": {reasons}" if reasons else "")
 
 
-def read_table(path, text_column="text", label_column="label", group_column="", column_names=()):
-    """The labelled texts of a CSV, TSV or JSON-lines file, plain or gzipped, UTF-8 with or without BOM.
+def read_table(path, text_column="text", label_column="label", group_column="", column_names=(), encoding="",
+               quoting=""):
+    """The labelled texts of a file; data/README.md says which formats there are.
 
     Args:
         column_names: the columns of a file that has no header line; empty where the first line names them.
         group_column: rows that share its value are never split apart; empty for none.
+        encoding, quoting: how the file is read; empty: recognised.
 
     Raises:
         TableError: the file cannot be read as such a table, or no row of it is usable.
     """
-    wanted = [text_column, label_column] + ([group_column] if group_column else [])
-    table = Table(shown_path(path))
-    for line, cells, _ in stream_rows(Path(path), wanted, column_names):    # a Path: a table to train on is a file
+    wanted = {"TEXT_COLUMN": text_column, "LABEL_COLUMN": label_column}
+    wanted |= {"GROUP_COLUMN": group_column} if group_column else {}
+    source = open_source(Path(path), tuple(wanted.values()), column_names, encoding, quoting)   # a Path: never "-"
+    wanted, chosen = choose_columns(source, wanted)
+    source.wanted, source.label_column = tuple(wanted.values()), wanted["LABEL_COLUMN"]
+    table = Table(source.shown, counts=source.format.counts, chosen=chosen)
+    for line, cells, _ in stream_rows(source):
         if cells is not None:
-            _add(table, line, cells, text_column, label_column, group_column)
+            _add(table, line, cells, *source.wanted)
     if table.read == 0:
-        raise TableError(f"{table.path} has no rows" + ("" if column_names else " below its header line"))
+        raise TableError(f"{table.path} has no rows" + (" below its header line" if source.header and not column_names else ""))
+    _drop_missing_labels(table)
     if not table.texts:
         raise TableError(f"{table.path} has no usable row: {table.account()}")
-    _check_labels(table, label_column)
+    _check_labels(table, wanted["LABEL_COLUMN"])
+    if column_names:
+        refuse_header_as_row(table, column_names)
+    table.read_as = source.format.said + _line_breaks_told(source)
     return table
 
 
-def _add(table, line, cells, text_column, label_column, group_column):
+def _add(table, line, cells, text_column, label_column, group_column=""):
     table.read += 1
     text, label = cell_text(cells.get(text_column)), cell_text(cells.get(label_column))
     if not cells:
@@ -121,16 +140,54 @@ def _add(table, line, cells, text_column, label_column, group_column):
             table.groups.append(cell_text(cells.get(group_column)) or f" line {line}")
 
 
+def _drop_missing_labels(table):
+    """Drop the rows whose label is a word for none, as pandas does, and count each word."""
+    words = MISSING & set(table.labels)
+    if not words or words == set(table.labels):
+        return
+    counts = Counter(label for label in table.labels if label in words)
+    kept = table.rows([row for row, label in enumerate(table.labels) if label not in words])
+    table.texts, table.labels, table.groups, table.lines = kept.texts, kept.labels, kept.groups, kept.lines
+    table.dropped.update({f"with the label {word}": count for word, count in counts.items()})
+
+
+def _line_breaks_told(source):
+    told = []
+    if source.rows_over_lines:
+        told.append(f"{source.rows_over_lines:,} rows with line breaks in quoted cells")
+    if source.doubtful_line:
+        told.append(f"the quoted cell in line {source.doubtful_line} holds tabs and line breaks: if it swallowed rows, "
+                    "QUOTING=none reads them")
+    return told
+
+
 def _check_labels(table, label_column):
     labels = dict.fromkeys(table.labels)
     hint = f"is {quoted(label_column)} the column of the labels?"
     for label in labels:
         if len(label) > LONGEST_LABEL or CONTROL.search(label):
-            raise TableError(f"{table.path}, line {table.lines[table.labels.index(label)]}: {quoted(label)} is no name "
+            place = table.lines[table.labels.index(label)]
+            raise TableError(f"{table.path}, {table.counts} {place}: {quoted(label)} is no name "
                              f"of a class, which is one line of at most {LONGEST_LABEL} characters; {hint}")
     if len(labels) > MOST_CLASSES:
         raise TableError(f"{table.path} has {len(labels):,} different labels, and more than {MOST_CLASSES:,} are no "
                          f"classes; {hint}")
+
+
+def alike_labels(labels):
+    """Lists of labels that differ only in case, width, spacing or how a number is written, the commonest first."""
+    alike = {}
+    for label, count in Counter(labels).most_common():
+        alike.setdefault(_plain_label(label), []).append(label)
+    return [names for names in alike.values() if len(names) > 1]
+
+
+def _plain_label(label):
+    plain = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label).casefold()).strip(" .") or label
+    try:
+        return float(label) if re.fullmatch(r"[-+]?\d+(\.\d*)?", label) else plain
+    except ValueError:
+        return plain
 
 
 def normalized(text):
@@ -162,6 +219,6 @@ def class_numbers(table, names):
     numbers = {name: number for number, name in enumerate(names)}
     for label, line in zip(table.labels, table.lines):
         if label not in numbers:
-            raise TableError(f"{table.path}, line {line}: the label {quoted(label)} does not occur in "
+            raise TableError(f"{table.path}, {table.counts} {line}: the label {quoted(label)} does not occur in "
                              f"training; training has {listed(names)}")
     return numpy.fromiter(map(numbers.get, table.labels), numpy.int64, len(table))
