@@ -128,9 +128,6 @@ SAVE_EVERY = 500                    # optimizer steps between saved states, of w
 RESUME = False                      # go on from the newest saved state in OUTPUT_DIR; from the start where it has none
 
 
-LOOKED_AT_TEXTS = 1000      # in which the doctor's look counts how much MAX_LENGTH cuts away
-
-
 def settings_from(arguments):
     """The constants above, as the arguments change them, held to their bounds."""
     return read_settings(__file__, arguments,
@@ -216,7 +213,7 @@ def prepare_learner(settings, data, model, precision, team):
     screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
     run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
-                     settings.MAX_LENGTH, uncut_lengths(data.training.texts[:LOOKED_AT_TEXTS], model.tokenizer))
+                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer))
     screen.say_look(look(model, optimizer, schedule, run, __file__))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
