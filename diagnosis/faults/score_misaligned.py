@@ -45,7 +45,7 @@ Not to be confused with
 
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.scored import KNOWN, agreement, apart, comparisons, known_share
+from diagnosis.verdict.scored import KNOWN, agreement, apart, comparisons, known_share, placeholders
 
 GROUP = "evaluation"
 EFFECT = "misleads"
@@ -58,7 +58,12 @@ LOSS = 0.05         # of the score
 
 
 def check(record):
-    judged = [each for each in comparisons(record) if each.guesses is not None and known_share(each.own_labels) >= KNOWN]
+    seen = [each for each in comparisons(record) if each.guesses is not None]
+    drawn = next(filter(_drawn_anew, seen), None)
+    if drawn is not None:
+        return _of_a_drawing_loader(drawn)
+    judged = [each for each in seen if known_share(each.own_labels) >= KNOWN
+              and not placeholders(each.own_labels, each.labels)]
     if not judged:
         return NotMeasured("no comparison of predictions with labels was seen for rows whose labels are known")
     for each in judged:
@@ -66,6 +71,24 @@ def check(record):
         if finding is not None:
             return finding
     return None
+
+
+def _drawn_anew(each):
+    """Predictions in the order of a loader that draws at random, against labels that cannot come from it."""
+    return bool(each.evaluation.drawn) and placeholders(each.own_labels, each.labels) and \
+        apart(list(enumerate(each.predictions)), list(enumerate(each.guesses))) <= SAME * len(each.labels)
+
+
+def _of_a_drawing_loader(each):
+    script = agreement(each.predictions, each.labels)
+    return Finding(
+        "error", f"predictions of a loader that draws its rows at random are compared with labels that do not come from "
+                 f"it ({percent(script)} right)",
+        {"rows": len(each.labels), "accuracy_as_compared": rounded(script),
+         "largest_class_share": rounded(max(map(each.labels.count, set(each.labels))) / len(each.labels))},
+        "The rows went through the model in an order that is drawn anew each time, and the labels stand in one of their "
+        "own, so the score compares each prediction with the label of some other row.",
+        "Make the loader of the evaluation with shuffle=False.", each.scored.site)
 
 
 def _misaligned(each):

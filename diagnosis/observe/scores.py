@@ -50,6 +50,7 @@ def described(observer, run, reader):
                      site=first.batch.site, whole=iteration is None or iteration.whole)
     if iteration is not None:
         made.loader, made.of_training_rows = iteration.seen_loader.made, iteration.seen_loader.votes > 0
+        made.drawn = examples.is_shuffled(iteration.loader, examples.sampler_of(iteration.loader))
     for each in given:
         made.outputs += [[float(value) for value in row] for row in each.outputs]
         made.labels += reader.labels_of(each)

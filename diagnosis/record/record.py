@@ -297,6 +297,7 @@ class Evaluated:
     training_mode: bool | None = None   # the model's training flag
     whole: bool = False                 # the pass over its loader came to its end
     loader: Site | None = None          # where its loader was made
+    drawn: bool | None = None           # its loader draws the rows at random; None: unknown
     of_training_rows: bool = False      # it went over a loader that was trained on
     rows_trained_before: float | None = None    # share of its rows that this model was trained on over another loader
     rows_trained_now: float | None = None       # the same over the loader that it was trained on last

@@ -72,6 +72,11 @@ def agreement(predictions, labels):
     return sum(prediction == label for prediction, label in known) / len(known) if known else None
 
 
+def placeholders(own_labels, labels):
+    """The data set's labels are no labels: one and the same for all rows, where the script knows several classes."""
+    return len(set(own_labels)) == 1 and len(set(labels)) > 1
+
+
 def known_share(labels):
     return sum(label != UNKNOWN_LABEL for label in labels) / len(labels) if labels else 0.0
 
@@ -98,6 +103,8 @@ def scores(record):
                 or evaluation.of_training_rows):
             continue
         compared = [each for each in comparisons(record) if each.scored.evaluation == index]
+        if compared and placeholders(labels, compared[-1].labels):
+            continue
         return {"own": score(own, labels), "script": score_of_script(compared[-1]) if compared else None}
     return None
 

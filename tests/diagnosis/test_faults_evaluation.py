@@ -300,3 +300,21 @@ def test_without_an_evaluation_of_trained_weights_there_is_no_score_of_the_docto
     assert scores(record) is None and tables.own_score(record) is None
     record.evaluations[0].trained_outputs = record.evaluations[0].outputs
     assert scores(record)["own"]["accuracy"] > 0.75
+
+
+def with_placeholders(drawn):
+    """The same, but for a data set whose labels are all 0, as where only texts are predicted."""
+    record = healthy()
+    record.evaluations[0].labels, record.evaluations[0].drawn = [0] * ROWS, drawn
+    return record
+
+
+def test_a_loader_that_draws_against_labels_that_are_not_its_own_is_misaligned_whatever_the_labels():
+    finding = found("score-misaligned", with_placeholders(drawn=True))
+    assert "shuffle=False" in finding.fix and finding.where == LINE
+
+
+def test_placeholders_for_labels_tell_nothing_of_an_ordered_loader_and_make_no_score():
+    record = with_placeholders(drawn=False)
+    not_measured("score-misaligned", record)
+    assert scores(record) is None
