@@ -38,12 +38,23 @@ LITTLE, MUCH = 0.01, 0.20   # share of padding among all positions: where it doe
 
 
 def check(record):
-    batches = [batch for batch in training_batches(record) if batch.mask_given and batch.padding is not None
-               and batch.padding_shown is not None and batch.real_hidden is not None and batch.real_tokens is not None]
+    training = training_batches(record)
+    batches = [batch for batch in training if _is_known(batch)]
     if not batches:
-        given = [batch.mask_given for batch in training_batches(record) if batch.mask_given is not None]
+        given = [batch.mask_given for batch in training if batch.mask_given is not None]
         return NotMeasured("no training batch was seen reaching an encoder" if not given else
                            "the mask has a form of its own" if any(given) else "no mask reaches the encoder")
+    finding = _judged(record, batches)
+    validation = [batch for batch in record.batches_of("validation") if _is_known(batch)]
+    return finding or (_judged(record, validation, "in evaluation ") if validation else None)
+
+
+def _is_known(batch):
+    return batch.mask_given and None not in (batch.padding, batch.padding_shown, batch.real_hidden, batch.real_tokens)
+
+
+def _judged(record, batches, where=""):
+    """where: words before the title, for batches that are not trained on."""
     real, padding = sum(batch.real_tokens for batch in batches), sum(batch.padding for batch in batches)
     hidden, shown = sum(batch.real_hidden for batch in batches), sum(batch.padding_shown for batch in batches)
     if _ends_like_padding(record):
@@ -56,13 +67,14 @@ def check(record):
         return None
     return Finding(
         "error" if hidden_share >= HIDDEN_ERROR or (shows and padding_share >= MUCH) else "warning",
-        f"the attention mask hides {percent(hidden_share)} of the real tokens and shows {percent(shown_share)} of the "
-        "padding", {
+        f"{where}the attention mask hides {percent(hidden_share)} of the real tokens and shows {percent(shown_share)} of "
+        "the padding", {
             "batches": len(batches), "real_tokens": real, "real_tokens_hidden": hidden, "padding_positions": padding,
             "padding_shown": shown, "hidden_share": rounded(hidden_share), "shown_share": rounded(shown_share),
             "padding_share": rounded(padding_share), "looks": _looks(hidden_share, shown_share)},
         "What the mask hides the encoder cannot read, and padding that it shows is read as text.",
-        "Pass the tokenizer's own attention_mask on as it is; made by hand it is input_ids != tokenizer.pad_token_id.",
+        "Pass the tokenizer's own attention_mask on as it is, by name: BERT takes it as its second argument, before the "
+        "token types; made by hand it is input_ids != tokenizer.pad_token_id.",
         next((batch.site for batch in batches if batch.site), None))
 
 

@@ -679,6 +679,13 @@ def test_a_mask_that_hides_text_or_shows_padding_is_told(hidden, shown, looks):
     passes("mask-missing", record)
 
 
+def test_a_mask_that_is_wrong_in_evaluation_alone_is_told_as_such():
+    record = healthy()
+    for batch in record.batches_of("validation"):
+        batch.real_hidden, batch.padding_shown = batch.real_tokens, 0
+    assert found("mask-wrong", record, "error").title.startswith("in evaluation the attention mask hides 100 %")
+
+
 def test_stray_positions_of_a_mask_are_healthy():
     passes("mask-wrong", every_batch(healthy(), real_hidden=7, padding_shown=5))
 
