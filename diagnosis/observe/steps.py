@@ -26,6 +26,13 @@ class Making:
     late: bool = False                  # some other optimizer had made a step before
 
 
+def made_at(optimizer):
+    """The Site of the script's call that makes an optimizer, not a line within a class of the script's own."""
+    frames = source.user_frames()
+    calling = next((frame for frame in frames if frame.f_locals.get("self") is not optimizer), None)
+    return source.site(calling) if calling is not None else source.site()
+
+
 class Optimizers:
 
     def __init__(self, guard):
@@ -40,7 +47,7 @@ class Optimizers:
         whose moments then need not be kept."""
         place = source.place(sys._getframe())
         loops = tuple((loop.file, loop.line) for frame in source.user_frames() for loop in source.loops_around(frame))
-        making = Making(source.site(), tuple(map(rate_of, optimizer.param_groups)), loops, place,
+        making = Making(made_at(optimizer), tuple(map(rate_of, optimizer.param_groups)), loops, place,
                         self.free_key(optimizer), late=bool(self.stepped))
         before = next((each for key, each in self.by_id.items() if key in self.makings
                        and self.makings[key].place == place and held_by(each) == held_by(optimizer)), None)

@@ -1,5 +1,6 @@
 """What the checks of data, input and model say of records written by hand: each fault, its near misses, the healthy."""
 
+import dataclasses
 import copy
 import csv
 import gzip
@@ -681,8 +682,9 @@ def test_a_mask_that_hides_text_or_shows_padding_is_told(hidden, shown, looks):
 
 def test_a_mask_that_is_wrong_in_evaluation_alone_is_told_as_such():
     record = healthy()
-    for batch in record.batches_of("validation"):
-        batch.real_hidden, batch.padding_shown = batch.real_tokens, 0
+    validation = dataclasses.replace(record.batches[0], role="validation")
+    validation.real_hidden, validation.padding_shown = validation.real_tokens, 0
+    record.batches.append(validation)
     assert found("mask-wrong", record, "error").title.startswith("in evaluation the attention mask hides 100 %")
 
 

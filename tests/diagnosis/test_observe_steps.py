@@ -9,7 +9,7 @@ from diagnosis.observe.guard import Guard
 from diagnosis.observe.loaders import Loaders
 from diagnosis.observe.models import Models, Parameters
 from diagnosis.observe.scaling import Scaling, ScalerStep
-from diagnosis.observe.steps import Optimizers, Steps, unchanged_share
+from diagnosis.observe.steps import Optimizers, Steps, unchanged_share, made_at
 from diagnosis.record.record import Record
 
 
@@ -136,3 +136,13 @@ def test_an_optimizer_for_other_weights_or_one_that_was_never_used_is_not_made_a
         backward(steps, net)
         step(steps, optimizer)
     assert steps.optimizers.remakings() == []
+
+
+def test_an_optimizer_is_placed_where_the_script_calls_its_class_and_not_within_it():
+    class Own(torch.optim.SGD):
+        def __init__(self, parameters):
+            super().__init__(parameters, lr=0.1)
+            self.place = made_at(self)
+
+    own = Own([torch.nn.Parameter(torch.ones(2))])
+    assert own.place.code == "own = Own([torch.nn.Parameter(torch.ones(2))])"
