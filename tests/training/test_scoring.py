@@ -13,7 +13,7 @@ import sys
 import pretended
 import pytest
 import torch
-from conftest import ROOT, on_both_devices, on_cuda, posts, write_csv
+from conftest import ROOT, on_cuda, posts, write_csv
 
 import BERT_model_aggressive as module
 from BERT_model_aggressive import BertSentimentClassifier

@@ -139,16 +139,18 @@ def try_end_to_end(model):
     ids, lengths = made_up_texts(encoder.config, model.max_length, padding)
     mask, layout = torch.arange(ids.shape[1]) < lengths[:, None], end_to_end(lengths, ids.shape[1]).to(device)
     ids = ids.where(mask, padding).to(device)
+    why_not = "it was not tried to the end"
     model.eval()
     try:
         with quiet_transformers(), full_precision():
             padded = model.pooled(ids, mask.long().to(device))      # what fails here fails in training too
             why_not = find_first_position(model, ids, layout, padded, padding)
-            if why_not:
-                model.first_position = None
-                encoder.set_attn_implementation(attention_before)
     finally:
         model.train(was_training)
+        if why_not:
+            model.first_position = None
+            with quiet_transformers():
+                encoder.set_attn_implementation(attention_before)
     return why_not
 
 
