@@ -318,6 +318,9 @@ def evaluate(model, loader, precision, check=lambda: None, team=ALONE):
 
     check is called for each batch and may end the pass by an exception. Of several processes each computes its share
     of the rows, and all have all logits in the end.
+
+    Raises:
+        NumbersGoneWrong: the logits of rows are NaN or infinite.
     """
     model.eval()
     logits, rows, labels = [], [], []
@@ -330,7 +333,11 @@ def evaluate(model, loader, precision, check=lambda: None, team=ALONE):
         loader.dataset.bottom.arrive()
     logits, rows, labels = gathered(team, [torch.cat(parts) if parts else None for parts in (logits, rows, labels)])
     order = rows.argsort()
-    return logits[order], cross_entropy(logits[order], labels[order]).item()
+    logits, labels = logits[order], labels[order]
+    finite = logits.isfinite().all(dim=1)
+    if not finite.all():
+        raise NumbersGoneWrong("the validation loss is not finite", (~finite).nonzero()[:, 0].tolist(), validating=True)
+    return logits, cross_entropy(logits, labels).item()
 
 
 # The run over the epochs
@@ -413,7 +420,8 @@ def train(settings, arguments, command="", team=ALONE):
         try:
             interrupted = train_epochs(data, learner, place, progress)
         except NumbersGoneWrong as error:
-            raise RunError(f"epoch {progress.epoch}: {error}; {rows_told(data.training, error.rows)}; "
+            table = data.validation if error.validating else data.training
+            raise RunError(f"epoch {progress.epoch}: {error}; {rows_told(table, error.rows)}; "
                            f"{what_is_kept(place.folder, progress.best)}") from None
         except (OSError, SafetensorError) as error:
             if isinstance(error, BrokenPipeError):

@@ -1,17 +1,19 @@
 """What only a GPU can answer, in one command; one page holds the answers and the raw output.
 
-    python tests/on_gpu.py                              all parts, with limits of two hours in all; writes on_gpu.md
+    python tests/on_gpu.py                              all parts, with limits of two hours in all
     python tests/on_gpu.py --only="ways|doctor"         the parts whose names match
     python tests/on_gpu.py --rows=6400 --rounds=5 --TRAIN_PATH=...      any constant of BERT_main_aggressive.py
     python tests/on_gpu.py --encoder=models/mine        this encoder in place of bert-base's size and the embedded one
 
 Each part is a process with its own time limit: one that fails, hangs or is killed is told in its row, and the others
-go on. The page is written anew behind each, so that what is known by then is kept. Nothing of the card is set.
+go on. The page, runs/on_gpu.md, is written anew behind each, so that what is known by then is kept. Nothing of the card is
+set.
 """
 
 import argparse
 import contextlib
 import datetime
+import json
 import os
 import platform
 import re
@@ -23,6 +25,7 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +72,8 @@ def plan(options, constants):
         *(Part(f"ways, {name}", 10, throughput(*which, f"--only={COMPARED}")) for name, which in encoders.items()),
         *(Part(f"cache, {name}", 8, throughput(*which, "--cache", "--FREEZE_STRATEGY=full"))
           for name, which in encoders.items()),
-        *(Part(f"torch.compile, {name}", 10, throughput(*which, "--only=compiled")) for name, which in encoders.items()),
+        *(Part(f"torch.compile, {name}", 10, throughput(*which, "--only=compiled"))
+          for name, which in encoders.items()),
         *(Part(name, minutes, own(name)) for name, (minutes, _) in OWN_PARTS.items())]
 
 
@@ -114,10 +118,10 @@ def doctor(options, constants, folder):
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     seconds = time.perf_counter() - began
     print(done.stdout, file=sys.stderr)
-    if done.returncode not in (0, 1) or not done.stdout.strip():
-        raise RuntimeError(f"the doctor ended with status {done.returncode}")
+    require(done.returncode in (0, 1), f"the doctor ended with status {done.returncode}")
+    verdict = json.loads((folder / "diagnosis" / "report.json").read_text("utf-8"))["verdict"]
     return ["| the doctor, seconds | GB of the device at most | what it says |", "| --- | --- | --- |",
-            f"| {seconds:.1f} | {most[-1] / 1e9:.1f} | {done.stdout.strip().splitlines()[0]} |"]
+            f"| {seconds:.1f} | {most[-1] / 1e9:.1f} | {verdict} |"]
 
 
 def train(folder, options, constants, encoder, **changes):
@@ -234,7 +238,8 @@ def require(true, what):
 def run_part(part):
     """Run a part's process to its end or the end of its time."""
     began = time.monotonic()
-    with tempfile.TemporaryFile("w+", errors="replace") as answer, tempfile.TemporaryFile("w+", errors="replace") as raw:
+    file = partial(tempfile.TemporaryFile, "w+", errors="replace")
+    with file() as answer, file() as raw:
         process = subprocess.Popen(part.command, stdout=answer, stderr=raw, cwd=ROOT, start_new_session=True)
         try:
             status = process.wait(60 * part.minutes)
@@ -244,8 +249,7 @@ def run_part(part):
             with contextlib.suppress(ProcessLookupError):       # whatever it has started and left
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        for file in (answer, raw):
-            file.seek(0)
+        answer.seek(0), raw.seek(0)
         part.answer, part.raw, part.seconds = answer.read().strip(), raw.read().strip(), time.monotonic() - began
     last = (part.raw.splitlines() or part.answer.splitlines() or [""])[-1][:200]
     part.outcome = "done" if status == 0 else f"out of time: {part.minutes:g} min were not enough" if status is None \
@@ -277,7 +281,8 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
     parser.add_argument("--only", default="", help="a regular expression for the names of the parts")
-    parser.add_argument("--page", default="on_gpu.md", help="the file that is written (default: on_gpu.md)")
+    parser.add_argument("--page", default=ROOT / "runs" / "on_gpu.md", type=Path,
+                        help="the file that is written (default: runs/on_gpu.md)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each way")
     parser.add_argument("--rows", type=int, default=1600, help="rows trained on in each measurement")
     parser.add_argument("--encoder", default="", help="a folder or a name, as MODEL_NAME")
@@ -290,12 +295,13 @@ def main(arguments):
         with tempfile.TemporaryDirectory() as folder:
             print("\n".join(OWN_PARTS[options.part][1](options, constants, Path(folder))))
         return 0
+    options.page.parent.mkdir(parents=True, exist_ok=True)
     parts = [part for part in plan(options, constants) if re.search(options.only, part.name)]
     for part in parts:
         print(f"{part.name} ...", end=" ", flush=True)
         run_part(part)
         print(f"{part.outcome} ({part.seconds:.0f} s)")
-        Path(options.page).write_text(page(parts), "utf-8")
+        options.page.write_text(page(parts), "utf-8")
     print(f"written: {options.page}")
     return int(any(part.outcome != "done" for part in parts))
 

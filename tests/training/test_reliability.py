@@ -16,6 +16,7 @@ import pretended
 import pytest
 import torch
 from conftest import ROOT, hide_cuda, metrics, on_both_devices, on_cuda, posts, tiny_bert, write_csv
+from safetensors.torch import load_file, save_file
 from test_training import fp16, fp32, loader_of, random_rows, setup, small_model
 
 import BERT_main_aggressive as script
@@ -351,14 +352,30 @@ def test_two_runs_that_begin_at_once_get_folders_of_their_own(train, reference, 
 
 # Numbers gone wrong
 
-@on_both_devices
-def test_a_loss_that_is_nan_stops_the_run_and_names_the_rows(device, train, tmp_path):
-    encoder = tiny_bert(tmp_path / "tiny")
-    from safetensors.torch import load_file, save_file
+def bert_that_breaks_at(word, folder):
+    """A tiny BERT, saved in the folder, whose embedding of a word is NaN."""
+    encoder = tiny_bert(folder)
     weights = load_file(encoder / "model.safetensors")
     vocabulary = json.loads((encoder / "tokenizer.json").read_text())["model"]["vocab"]
-    weights["embeddings.word_embeddings.weight"][vocabulary["holiday"]] = float("nan")
+    weights["embeddings.word_embeddings.weight"][vocabulary[word]] = float("nan")
     save_file(weights, encoder / "model.safetensors", metadata={"format": "pt"})
+    return encoder
+
+
+def test_a_validation_loss_that_is_nan_stops_the_run_and_names_the_rows(train, tmp_path):
+    plain = [row for row in posts(200) if "holiday" not in row[0]]
+    training = write_csv(tmp_path / "t.csv", plain[:80])
+    validation = write_csv(tmp_path / "v.csv", [*plain[80:90], ("my cousin on holiday", "Irrelevant"), *plain[90:100]])
+    status, _, errors = train(TRAIN_PATH=training, VAL_PATH=validation,
+                              MODEL_NAME=bert_that_breaks_at("holiday", tmp_path / "tiny"))
+    last = errors.splitlines()[-1]
+    assert status == 1 and last.startswith("error: epoch 1: the validation loss is not finite; ")
+    assert f"its rows end on these lines of {validation}: 12;" in last
+
+
+@on_both_devices
+def test_a_loss_that_is_nan_stops_the_run_and_names_the_rows(device, train, tmp_path):
+    encoder = bert_that_breaks_at("holiday", tmp_path / "tiny")
     plain = [row for row in posts(200) if "holiday" not in row[0]]
     table = write_csv(tmp_path / "posts.csv", [*plain[:100], ("my cousin on holiday", "Irrelevant"), *plain[100:]])
     for split in range(1, 20):      # the row is drawn for training, not for validation

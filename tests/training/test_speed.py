@@ -220,12 +220,15 @@ def test_on_cuda_no_step_waits_while_the_frozen_layers_are_learned_nor_where_the
 def test_an_error_that_says_nothing_of_the_encoder_is_not_taken_for_its_refusal(monkeypatch):
     model = classifier(FAMILIES["bert"])
 
-    def short_of_memory(*arguments, **named):
+    before = model.encoder.config._attn_implementation
+
+    def short_of_memory(*arguments):
         torch.empty(10**15)
 
-    monkeypatch.setattr(end_to_end_module, "attend_text_by_text", short_of_memory)
+    monkeypatch.setattr(model, "pooled_end_to_end", short_of_memory)
     with pytest.raises(RuntimeError, match="allocate"):
         model.run_end_to_end()
+    assert model.first_position is None and model.encoder.config._attn_implementation == before
 
 
 def test_the_check_of_texts_end_to_end_does_not_depend_on_what_a_run_before_left(torchs_products, monkeypatch):

@@ -139,6 +139,7 @@ def try_end_to_end(model):
     ids, lengths = made_up_texts(encoder.config, model.max_length, padding)
     mask, layout = torch.arange(ids.shape[1]) < lengths[:, None], end_to_end(lengths, ids.shape[1]).to(device)
     ids = ids.where(mask, padding).to(device)
+    why_not = "it was not tried to the end"
     model.eval()
     why_not = "it was not found out"
     try:

@@ -41,9 +41,10 @@ def new_tally(device, skipped_in_a_row=0):
 class NumbersGoneWrong(Exception):
     """A loss or gradient that no later step can mend; the message says what and at which step of the epoch."""
 
-    def __init__(self, what, rows=()):
+    def __init__(self, what, rows=(), validating=False):
         super().__init__(what)
-        self.rows = list(rows)      # numbers of the training rows in the batches of that step
+        self.rows, self.validating = list(rows), validating     # numbers of the training rows in the batches of that
+                                                                # step, or of the validation rows that it was about
 
 
 class Watch:
