@@ -71,7 +71,8 @@ def _checked(fault, record):
 
 
 def in_order_of_cause(findings, faults):
-    """Causes before their consequences; among equals, what stops learning first, and what explains more findings.
+    """Causes before their consequences; among equals, what stops learning first, and what explains more findings; below
+    errors, what a line of the script does before what the data are.
 
     A mild finding does not explain a grave one: only those of the same level or a graver one count as its cause.
     """
@@ -81,7 +82,8 @@ def in_order_of_cause(findings, faults):
     def key(finding):
         fault = faults[finding.name]
         caused = any(grave.get(cause, len(LEVELS)) <= grave[finding.name] for cause in fault.CAUSED_BY)
-        return (caused, grave[finding.name], EFFECTS.index(fault.EFFECT), -explained[finding.name])
+        remark = finding.level != "error" and fault.GROUP == "data"     # may be meant; a line that is wrong is not
+        return (caused, grave[finding.name], remark, EFFECTS.index(fault.EFFECT), -explained[finding.name])
 
     return sorted(findings, key=key)
 

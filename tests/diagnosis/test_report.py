@@ -12,7 +12,7 @@ from diagnosis.record.record import (Batch, Clip, Control, Crash, Encoder, Group
                                      Site, Split, Step, Tokenizer, Warned)
 from diagnosis.verdict import conclusion, pictures, report, tables
 from diagnosis.verdict.finding import Finding
-from diagnosis.verdict.judge import Judgement, concluded, under_their_causes
+from diagnosis.verdict.judge import Judgement, concluded, in_order_of_cause, under_their_causes
 
 STEPS = 40
 
@@ -434,3 +434,9 @@ def test_without_a_schedule_the_rate_stays_as_it_was_seen():
     record.schedules = []
     record.steps = [Step(i, [1e-5, 1e-3]) for i in range(10)]
     assert pictures.as_stepped(record, 20) == [(1e-5, [1e-5] * 20), (1e-3, [1e-3] * 20)]
+
+
+def test_below_errors_what_a_line_does_stands_before_what_the_data_are():
+    names = ["text-truncated", "class-imbalance", "eval-mode"]
+    found = in_order_of_cause([finding(name, "warning") for name in names], catalogue())
+    assert found[0].name == "eval-mode"
