@@ -25,7 +25,8 @@ def rows_apart(live, record, stop, done):
     if not spread > 0 or not bool(torch.isfinite(whole).all()):
         raise NoMeasurement("the logits are all the same, or not finite")
     if float((again - whole).abs().max()) > 1e-3 * spread:
-        raise NoMeasurement("the same rows give different outputs in evaluation mode")
+        raise NoMeasurement("the same rows give different outputs in evaluation mode", {
+            "rows": rows, "difference": figure(float((again - whole).abs().max())), "range_of_logits": figure(spread)})
     moved = 0.0
     for half in (range(rows // 2), range(rows // 2, rows)):
         order = [*half, *half]

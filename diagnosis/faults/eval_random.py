@@ -36,6 +36,7 @@ Not to be confused with
 """
 
 from diagnosis.record.arithmetic import rounded
+from diagnosis.record.record import Repeated
 from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "evaluation"
@@ -47,7 +48,7 @@ GRAVE = 0.1
 
 
 def check(record):
-    twice = record.repeated
+    twice = record.repeated or _repeated_by_control(record)
     if twice is None:
         return NotMeasured("no rows of an evaluation could be run again")
     share = twice.difference / max(twice.spread, 1e-6)
@@ -63,3 +64,13 @@ def check(record):
                    "the same rows give other outputs when they are evaluated again", evidence,
                    "Part of each output is chance while the model is being judged, so the score is too low and differs "
                    "from call to call.", mend, twice.dropout or twice.site)
+
+
+def _repeated_by_control(record):
+    """Training rows that a control ran twice through a copy in evaluation mode, where no evaluation was seen."""
+    control = record.control("rows-apart")
+    if control is None or (control.outcome is None and "difference" not in control.figures):
+        return None
+    figures, called = control.figures, record.functional_dropouts
+    return Repeated(figures["rows"], figures.get("difference", 0.0), figures["range_of_logits"],
+                    called[0] if called else None)

@@ -99,6 +99,8 @@ def fill_modules(observer, before):
     observer.record.modules = before.modules + [
         Module(f"F.dropout, line {line}", "dropout", "head", p, training)
         for (_, line), (p, training) in layers.dropouts.items()]
+    observer.record.functional_dropouts = [source.make_site(file, line) for (file, line), (p, training)
+                                           in layers.dropouts.items() if p and training]
 
 
 def fill_encoder(observer, before):

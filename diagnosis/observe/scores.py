@@ -195,9 +195,10 @@ def agreement(values, others):
 
 def trained_before(reader, given, iteration):
     """(share of an evaluated loader's rows that its model was trained on over earlier loaders, over the latest one);
-    (None, None) where it was trained over one loader only, or stood anew when it began with the latest."""
+    (None, None) where it was trained over one loader only since it last stood anew."""
     seen = list({id(each.loader): each for each in given.trained_on}.values())
-    if len(seen) < 2 or seen[-1].anew or any(each.loader is iteration.loader for each in seen):
+    seen = seen[max((place for place, each in enumerate(seen) if each.anew), default=0):]
+    if len(seen) < 2 or any(each.loader is iteration.loader for each in seen):
         return None, None
     *earlier, latest = [(each.loader, each.seen_loader) for each in seen]
     rows = rows_of(reader, [(iteration.loader, iteration.seen_loader), latest, *earlier])

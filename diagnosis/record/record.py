@@ -393,6 +393,7 @@ class Record:
     evaluations: list[Evaluated] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
     repeated: Repeated | None = None
+    functional_dropouts: list[Site] = field(default_factory=list)   # calls of F.dropout that drop in training
     one_column_argmax: Site | None = None       # where the script takes argmax of a table with a single column
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing
 

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from diagnosis.faults import catalogue
-from diagnosis.record.record import UNKNOWN_LABEL, Batch, Evaluated, Record, Repeated, Scored, Site, from_json, to_json
+from diagnosis.record.record import (UNKNOWN_LABEL, Batch, Control, Evaluated, Record, Repeated, Scored, Site, from_json,
+                                     to_json)
 from diagnosis.verdict import report, tables
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.judge import judge
@@ -318,3 +319,13 @@ def test_placeholders_for_labels_tell_nothing_of_an_ordered_loader_and_make_no_s
     record = with_placeholders(drawn=False)
     not_measured("score-misaligned", record)
     assert scores(record) is None
+
+
+def test_outputs_that_differ_in_evaluation_are_told_by_a_control_where_no_evaluation_was_seen():
+    record = healthy()
+    record.evaluations, record.scored, record.repeated = [], [], None
+    record.controls = [Control("rows-apart", "", None, {"rows": 8, "difference": 0.6, "range_of_logits": 2.0})]
+    record.functional_dropouts = [Site("model.py", 36)]
+    assert found("eval-random", record).where == Site("model.py", 36)
+    record.controls = [Control("rows-apart", "", True, {"rows": 8, "largest_change": 0.0, "range_of_logits": 2.0})]
+    passes("eval-random", record)
