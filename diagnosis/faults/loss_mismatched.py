@@ -96,7 +96,7 @@ def squared(record, batches):
     classes = sorted(FOR_CLASSES.intersection(record.called))
     if FOR_NUMBERS.intersection(record.called) or len(values) == 2 and "argmax" not in classes:
         return None
-    return finding(batches, "error" if classes else "warning",
+    return finding(batches, "error" if classes and len(values) > 2 else "warning",
                    f"{name} learns the class numbers as quantities, by one output",
                    "A regression takes class 3 for three times class 1, and a text of either of two classes for the "
                    "one between them; its one output names no class.",

@@ -57,6 +57,7 @@ BLOWN = 3.0                 # times the first loss, before it became infinite
 LEAP = 2.0                  # times the loss of guessing: no luck of a batch reaches it from below 1.3 times
 LEARNED = 0.95              # of the loss of guessing: a run that has come below it learns
 ENOUGH = 16                 # steps without any learning
+RUN_DOWN = 0.1              # of the highest rate
 
 
 def check(record):
@@ -106,11 +107,18 @@ def harm(record, index, how):
     if learns(trend, guess):
         return {}
     found = collapse(record.encoder) | better_in_sweep(record, rate)
-    if trend is not None and (above_guessing(record, trend, guess, losses) or fails_as_known(record, index, how, rate)):
+    if trend is not None and (above_guessing(record, trend, guess, losses)
+                              or fails_as_known(record, index, how, rate) and not has_run_down(record, index)):
         found |= {"loss_first": trend.first, "loss_highest": max(losses), "loss_last": trend.last}
     if found and guess is not None:
         found["loss_of_guessing"] = guess
     return found
+
+
+def has_run_down(record, index):
+    """The schedule had taken the rate away before most of the steps seen: what they learned tells of that."""
+    rates = course.rates_seen(record, index)
+    return bool(rates) and median(rates) < RUN_DOWN * max(rates)
 
 
 def learns(trend, guess):

@@ -76,7 +76,7 @@ def check(record):
 def for_adam(record, groups, peaks, updates):
     moving = [index for index, rate in peaks.items() if rate > 1e-10]
     head_only = record.encoder is not None and not any(
-        course.in_encoder(parameter) and parameter.part != "pooler"
+        course.in_encoder(parameter) and parameter.part != "pooler" and not course.is_adapter(parameter)
         for index in moving for parameter in course.trained_by(record, index))
     top, hopeless, poor = HEAD if head_only and record.parameters else WHOLE
     rate = max(peaks[index] for index in moving)
@@ -102,7 +102,9 @@ def already_learned(record):
 
 
 def finding(record, level, rate, way, updates, head_only):
-    trend, what = course.trend(record), "the head" if head_only else "the whole model"
+    adapters = any(course.is_adapter(parameter) for parameter in record.parameters if parameter.trainable)
+    fresh = "adapters and the head" if adapters else "the head"
+    trend, what = course.trend(record), fresh if head_only else "the whole model"
     evidence = {
         "lr": rounded(rate),
         "planned_optimizer_steps": round(updates) if updates else None,

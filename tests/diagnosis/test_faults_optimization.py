@@ -981,3 +981,19 @@ def test_the_rate_of_adapters_is_not_held_against_an_encoders():
     for index in (0, 1):
         record.parameters[index].name = f"layer.{index}.lora_A.default.weight"
     passes("lr-too-high", record)
+
+
+def test_a_rate_that_suits_an_encoder_is_too_low_for_adapters_and_a_fresh_head():
+    record = run(rate=1e-5, losses=lambda step: 1.39)
+    passes("lr-too-low", record)
+    for index in (0, 1):
+        record.parameters[index].name = f"layer.{index}.lora_A.default.weight"
+    assert "adapters and the head" in check("lr-too-low", record).title
+
+
+def test_a_high_rate_is_not_judged_by_steps_that_had_none_of_it_left():
+    record = run(rate=5e-4, losses=lambda step: 1.39)
+    finding("lr-too-high", record)
+    for step in record.steps[10:]:
+        step.rates = [0.0 for _ in step.rates]
+    passes("lr-too-high", record)
