@@ -288,7 +288,7 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, ending, content):
 
 @pytest.mark.parametrize("name, content, told", [
     ("t.xls", b"\xd0\xcf\x11\xe0" + bytes(500), "an old Excel workbook; save it as .xlsx or as CSV UTF-8"),
-    ("t.csv", b"PK\x03\x04" + bytes(500), "a zip archive"), ("t.csv", gzip.compress(b"text,label\n"),
+    ("t.csv", b"PK\x03\x04" + bytes(500), "a zip archive"), ("t.csv", gzip.compress(b"text,label\n", mtime=0),
         "gzipped; give it the"),
     ("t.csv", b"PAR1" + bytes(50), "a Parquet file"), ("t.csv", b"<!DOCTYPE html>\n<html>404</html>\n", "a web page"),
     ("t.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer")])
