@@ -55,6 +55,8 @@ def plan_of_trainer(trainer):
 def plan_of_lightning(trainer):
     batches, per_step = whole(trainer.num_training_batches), int(trainer.accumulate_grad_batches or 1)
     epochs, most = whole(trainer.max_epochs), whole(trainer.max_steps)
+    if not getattr(trainer.lightning_module, "automatic_optimization", True):     # the module steps when it likes
+        return {"batches_per_epoch": batches, "epochs": epochs, "how": "the Lightning Trainer's own plan"}
     per_epoch = math.ceil(batches / per_step) if batches else None
     steps = epochs * per_epoch if epochs and per_epoch else None
     if most and (steps is None or most < steps):

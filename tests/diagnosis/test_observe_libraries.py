@@ -1,8 +1,11 @@
 """What the observer sees where a training library runs the loop, where folds follow one another, and where the optimizer
 runs backward itself: small real scripts, run by child.py."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from diagnosis.observe import libraries
 from test_observer import LOADERS, SETUP, TRANSFORMERS, observe  # noqa: F401 (observe is the fixture)
 
 BERT = """
@@ -155,3 +158,12 @@ def test_an_encoder_taken_apart_is_known_and_so_is_checkpointing_that_passes_no_
     layers = [parameter for parameter in record.parameters if parameter.part.startswith("layer ")]
     assert layers and not any(norm for parameter in layers for norm in parameter.gradient_norms)
     assert record.recomputed_site.code.startswith("x = checkpoint(") and record.batches[0].width == 10
+
+
+def test_of_a_lightning_module_that_steps_by_itself_the_steps_are_those_that_are_seen():
+    module = SimpleNamespace(automatic_optimization=False)
+    trainer = SimpleNamespace(num_training_batches=60, accumulate_grad_batches=1, max_epochs=2, max_steps=-1,
+                              lightning_module=module)
+    assert "steps" not in libraries.planned("lightning", trainer)
+    module.automatic_optimization = True
+    assert libraries.planned("lightning", trainer)["steps"] == 120
