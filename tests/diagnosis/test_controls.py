@@ -266,7 +266,7 @@ def test_the_first_weights_find_their_place_whatever_wraps_the_model(wrap, kept_
     state = copy.deepcopy((model if kept_before_wrapping else wrapped).state_dict())
     first = model.weight.detach().clone()
     nn.init.zeros_(model.weight)
-    copied = training._copy(Live(wrapped, None, 8, initial_state=state))
+    copied = training.copy_of(Live(wrapped, None, 8, initial_state=state))
     assert torch.equal(next(iter(copied.parameters())), first)
 
 
@@ -519,13 +519,13 @@ def test_copies_of_wrapped_models_begin_with_the_first_weights(wrap):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    copied = training._copy(Live(model, None, 8, initial_state=first))
+    copied = training.copy_of(Live(model, None, 8, initial_state=first))
     assert isinstance(copied, Parts) and copied.module.weight.abs().sum() > 0
 
 
 def test_first_weights_that_do_not_fit_are_told_and_not_passed_over():
-    with pytest.raises(NoMeasurement, match="weights before the first step are not known: module.bias"):
-        training._copy(Live(Parts(), None, 8, initial_state={"other.weight": torch.zeros(3, 4)}))
+    with pytest.raises(NoMeasurement, match="weights kept before the first step lack module.weight"):
+        training.copy_of(Live(Parts(), None, 8, initial_state={"other.weight": torch.zeros(3, 4)}))
 
 
 def test_a_loss_of_zero_is_no_answer_and_no_error_of_the_control():

@@ -103,7 +103,7 @@ model, scaler = model.to(device), torch.amp.GradScaler(device, init_scale=2.0**2
 
 @on_both_devices
 def test_a_script_with_fp16_and_a_scaler_is_examined_on_either_device(device, folder):
-    done, report = examined(folder, ON_EITHER_DEVICE.replace("RATE", "0.0"))
+    done, report = examine_in(folder, ON_EITHER_DEVICE.replace("RATE", "0.0"))
     assert [finding["name"] for finding in report["findings"]] == ["lr-zero"], done.stdout
     assert done.returncode == 1 and report["device"].startswith(device)
     told = (folder / "runs/diagnosis/report.md").read_text("utf-8")
