@@ -102,7 +102,7 @@ BY_HAND = """    processes = [mp.Process(target=main, args=(rank, 2)) for rank i
 @pytest.mark.parametrize("way", ["    mp.spawn(main, args=(2,), nprocs=2)\n", BY_HAND])
 def test_of_ranks_that_the_script_starts_the_first_is_examined(tmp_path, way):
     done, report, log = examine(tmp_path, SPAWNED.replace("    mp.spawn(main, args=(2,), nprocs=2)\n", way))
-    assert names(report)[0] == "schedule-per-epoch" and log.count("world of 2") == 2, done.stdout
+    assert names(report)[0] == "schedule-per-epoch" and log.count("world of") == 2, done.stdout
 
 
 @pytest.mark.parametrize("fault", ["lr=0.0", "lr=1e-3"])

@@ -164,7 +164,7 @@ def test_the_verdict_says_what_there_was_no_time_to_measure(tmp_path):
 def test_what_the_libraries_warn_of_stands_between_findings_and_checks(tmp_path):
     record = per_epoch_run()
     record.warnings = [Warned("None of the inputs have requires_grad=True. Gradients will be None", Site("a.py", 7))]
-    text = screen(record, tmp_path, finding())
+    text = " ".join(screen(record, tmp_path, finding()).split())
     warned = text.index("None of the inputs have requires_grad=True. Gradients will be None (a.py:7)")
     assert text.index("error[schedule-per-epoch]") < warned < text.index("checked and passed")
 
