@@ -370,7 +370,7 @@ def test_a_validation_loss_that_is_nan_stops_the_run_and_names_the_rows(train, t
                               MODEL_NAME=bert_that_breaks_at("holiday", tmp_path / "tiny"))
     last = errors.splitlines()[-1]
     assert status == 1 and last.startswith("error: epoch 1: the validation loss is not finite; ")
-    assert f"its rows end on these lines of {validation}: 12;" in last
+    assert f"its rows begin on these lines of {validation}: 12;" in last
 
 
 @on_both_devices
