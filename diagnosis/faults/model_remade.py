@@ -58,24 +58,31 @@ def check(record):
     if not found:
         return None if len({step.epoch for step in record.steps}) > 1 else NotMeasured(
             "no step of a second epoch was seen")
-    remaking = next(filter(within_one_training, found), None)
+    library = bool(record.library)
+    remaking = next((each for each in found if within_one_training(each, library)), None)
     if remaking is None:
         unknown = [each for each in found if each.loop is None]
         return NotMeasured("a model was made anew, and what for is not known") if unknown else None
     made = "made anew" if remaking.how == "made" else "set back to its first weights"
     return Finding(
-        "error", f"the model is {made} {'at every step' if remaking.loops_within == 0 else 'in every epoch'}",
+        "error", f"the model is {made} {'at every step' if loops_within(remaking, library) == 0 else 'in every epoch'}",
         {"times_seen": len(remaking.at), "after_steps": remaking.at[:8], "loop": remaking.loop.code},
         "What it has learned is thrown away each time, and learning begins at the first step again.",
         f"make the model and load its weights once, before the loop in {place(remaking.loop)}", remaking.site)
 
 
-def within_one_training(remaking):
+def within_one_training(remaking, library):
     """The loop that makes the model goes over batches or epochs, not over folds or settings that have epochs."""
     if remaking.loop is None or remaking.loops_within is None:
         return False
-    if remaking.loops_within == 0:
+    within = loops_within(remaking, library)
+    if within == 0:
         return True
     code = remaking.loop.code
     counts = code.removeprefix("for ").partition(" in ")[0]
-    return remaking.loops_within == 1 and bool(ROUNDS.search(code)) and not RUNS.search(counts)
+    return within == 1 and bool(ROUNDS.search(code)) and not RUNS.search(counts)
+
+
+def loops_within(remaking, library):
+    """Loops between the making and the steps: the script's, and where a library trains, that one's over its epochs."""
+    return remaking.loops_within + library

@@ -255,6 +255,13 @@ def test_a_model_for_every_fold_seed_or_setting_is_healthy(code, within):
     passes("model-remade", remade(code, within))
 
 
+def test_around_a_librarys_own_loops_a_fold_is_no_step():
+    folds, epochs = (remade(f"for {counts}:", 0) for counts in ("fold, rows in folds", "epoch in range(3)"))
+    folds.library = epochs.library = "transformers"
+    passes("model-remade", folds)
+    assert "in every epoch" in finding("model-remade", epochs).title
+
+
 def test_what_a_new_model_is_for_is_not_guessed_and_without_a_second_epoch_nothing_passed():
     record = run(remakings=[Remaking("model", "made", MADE, [20])])
     assert "not known" in check("model-remade", record).reason
