@@ -1,4 +1,4 @@
-"""Cross-validation: a model and a Trainer for each of three folds, every fold a few steps long."""
+"""Cross-validation: a model and a Trainer for each of three folds, every fold long enough to learn."""
 import sys
 import tempfile
 from pathlib import Path
@@ -40,8 +40,8 @@ scores = []
 for fold, (train, test) in enumerate(KFold(3, shuffle=True, random_state=5).split(texts)):
     set_seed(fold)
     args = TrainingArguments(
-        tempfile.mkdtemp(), num_train_epochs=2, per_device_train_batch_size=64, per_device_eval_batch_size=64,
-        learning_rate=1e-3, warmup_steps=2, eval_strategy="epoch", save_strategy="no", report_to=[],
+        tempfile.mkdtemp(), num_train_epochs=6, per_device_train_batch_size=64, per_device_eval_batch_size=64,
+        learning_rate=3e-3, warmup_steps=2, eval_strategy="epoch", save_strategy="no", report_to=[],
         use_cpu=True, disable_tqdm=True)
     trainer = Trainer(make_model(), args, train_dataset=Posts(train), eval_dataset=Posts(test), compute_metrics=accuracy)
     trainer.train()
