@@ -74,13 +74,24 @@ def cuda_is_here():
     return torch.cuda.is_available()
 
 
+def device_of(item):
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return params.get("device", "cuda" if item.get_closest_marker("cuda") else "cpu")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """On a GPU server too a test for the CPU has no other device, nor has what its fixtures make for several tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        if device_of(item) == "cpu" and cuda_is_here():
+            hide_cuda(patch)
+        return (yield)
+
+
 @pytest.fixture(autouse=True)
-def device(request, monkeypatch):
-    """The device that the test is for, as the scripts find it: on a GPU server too a test for the CPU has no other."""
-    name = getattr(request, "param", "cuda" if request.node.get_closest_marker("cuda") else "cpu")
-    if name == "cpu" and cuda_is_here():
-        hide_cuda(monkeypatch)
-    return name
+def device(request):
+    """The device that the test is for, as the scripts find it."""
+    return device_of(request.node)
 
 
 def hide_cuda(patch):

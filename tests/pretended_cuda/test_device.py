@@ -21,6 +21,18 @@ def reasons_of(work):
     return {why: count - before.get(why, 0) for why, count in pretended.waits().items() if count > before.get(why, 0)}
 
 
+# Which tests have it
+
+@pytest.fixture(scope="module")
+def seen_by_what_tests_share():
+    return torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("device", ["cpu"], indirect=True)
+def test_what_a_test_for_the_cpu_shares_with_others_sees_no_device_either(device, seen_by_what_tests_share):
+    assert not seen_by_what_tests_share and not torch.cuda.is_available()
+
+
 # Two devices
 
 @pytest.mark.parametrize("mix", [
