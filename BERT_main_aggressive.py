@@ -370,10 +370,11 @@ def train_epochs(data, learner, place, progress):
 def after_step(learner, place, progress, interruption, watch):
     """Save where it is time for it; leave where the user wants to."""
     progress.step += 1
-    interruption.signal = highest_of(learner.team, interruption.signal or 0) or None
-    if interruption.signal:
-        watch.look()        # what they tell is part of the state
-    interruption.check()
+    agreed = highest_of(learner.team, interruption.signal or 0)     # one that comes only now is for the next step
+    if agreed:
+        interruption.signal = agreed
+        watch.look()        # what the flags tell is part of the state
+        interruption.check()
     if place.settings.SAVE_EVERY and progress.step % place.settings.SAVE_EVERY == 0:
         watch.look()
         make_folder(place)

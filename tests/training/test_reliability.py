@@ -25,6 +25,7 @@ from training.files import file_sha256
 from training.memory import memory_bytes, out_of_memory
 from training.run.optimization import Learner, Precision
 from training.run.tally import NumbersGoneWrong
+from training.run.team import ALONE
 from training.run.trouble import memory_advice
 
 SMALL = {"BATCH_SIZE": 16, "NUM_EPOCHS": 3, "SAVE_EVERY": 3}
@@ -118,6 +119,25 @@ def test_a_run_goes_on_on_the_other_device_and_says_so(device, train, posts_csv,
             assert status == (0 if resume else 130)
     begun, now = ("cpu", "cuda") if begun_on_cpu else ("cuda", "cpu")
     assert f"begun on {begun}, going on on {now}: the figures will not be the same bit for bit" in screen
+
+
+def test_a_signal_is_not_lost_that_comes_while_the_processes_agree_on_leaving(monkeypatch):
+    agreed, looked = [], []
+    watch, place = SimpleNamespace(look=lambda: looked.append(1)), SimpleNamespace(settings=SimpleNamespace(SAVE_EVERY=0))
+
+    def interrupted_behind(team, number):
+        agreed.append(number)
+        if len(agreed) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return number
+
+    monkeypatch.setattr(script, "highest_of", interrupted_behind)
+    with script.Interruption() as interruption:
+        learner, progress = SimpleNamespace(team=ALONE), script.Progress()
+        script.after_step(learner, place, progress, interruption, watch)    # the others of a team know nothing of it yet
+        with pytest.raises(script.Interrupted):
+            script.after_step(learner, place, progress, interruption, watch)
+    assert agreed == [0, signal.SIGTERM] and looked == [1]
 
 
 def test_a_state_of_an_earlier_version_is_gone_on_with_and_called_so(train, posts_csv, tmp_path, monkeypatch):
