@@ -202,6 +202,26 @@ def test_a_trial_is_not_taken_from_a_folder_whose_table_was_another(train, tmp_p
     write_csv(table, posts(60, seed=1))
     status, _, errors = train(TRAIN_PATH=table, RUN_TRIALS=True)
     assert status == 2 and errors.count("\n") == 1 and "another training file" in errors and "OUTPUT_DIR" in errors
+    table.unlink()
+    status, _, errors = train(TRAIN_PATH=table, RUN_TRIALS=True)
+    assert status == 2 and errors.count("\n") == 1 and "no such file" in errors
+
+
+@pytest.mark.parametrize("constant, file", [("CORRECTIONS_PATH", "corrections"), ("SYNONYMS_PATH", "synonyms")])
+def test_a_run_is_not_gone_on_with_where_what_changes_its_table_was_another(
+        train, posts_csv, tmp_path, monkeypatch, constant, file):
+    monkeypatch.setattr(script, "TRIALS", [""])
+    [(text, label), *_] = posts(200)
+    contents = {"CORRECTIONS_PATH": [f"line,text,corrected\n2,{text},{other}\n" for other in ("Positive", "Negative")],
+                "SYNONYMS_PATH": ["phone, mobile\n", "phone, device\n"]}[constant]
+    path = tmp_path / f"{file}.csv"
+    options = {"TRAIN_PATH": posts_csv, constant: path, "AUGMENT": "synonyms" if file == "synonyms" else "",
+               "RUN_TRIALS": True}
+    path.write_text(contents[0])
+    assert train(**options)[0] == 0
+    path.write_text(contents[1])
+    status, _, errors = train(**options)
+    assert status == 2 and errors.count("\n") == 1 and f"begun with another {file} file than {path}" in errors
 
 
 @on_both_devices

@@ -39,9 +39,10 @@ class Progress:
 
 
 def table_sums(settings):
-    """Checksums of the tables' files."""
-    return {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH),
-            "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""}
+    """Checksums of the files that a run's rows are made of; '' where it reads none."""
+    synonyms = settings.SYNONYMS_PATH if "synonyms" in settings.AUGMENT else ""
+    paths = {name: getattr(settings, name) for name in ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH")}
+    return {name: file_sha256(path) if path else "" for name, path in (paths | {"SYNONYMS_PATH": synonyms}).items()}
 
 
 def rows_sha256(*encoded):
@@ -158,8 +159,10 @@ def refuse_other_run(about, place):
     if harmful:
         raise SettingError(f"{folder} was begun with other constants, and what is learned depends on them: "
                            f"{'; '.join(harmful)}. Give them as they were, or start anew with another OUTPUT_DIR")
-    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"), ("rows", "tokenized rows")):
-        if about["data"][name] != place.sha256[name]:
+    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"),
+                       ("CORRECTIONS_PATH", "corrections file"), ("SYNONYMS_PATH", "synonyms file"),
+                       ("rows", "tokenized rows")):
+        if about["data"].get(name, place.sha256[name]) != place.sha256[name]:   # earlier versions noted fewer
             raise SettingError(f"{folder} was begun with another {what}{f' than {now[name]}' if name in now else ''}; "
                                "give it as it was, or start anew with another OUTPUT_DIR")
     harmless = [name for name in differing if name not in ("RESUME", "OUTPUT_DIR")]

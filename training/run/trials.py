@@ -49,8 +49,8 @@ def write_trial_result(folder, settings):
     """What a finished trial came to, written into its folder with the constants and tables that it was made with."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
-    result = {"constants": vars(settings), "tables": table_sums(settings), "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]),
-              "baseline": config["baseline"], "rows": config["validation_rows"], "encoder": config["encoder"],
+    result = {"constants": vars(settings), "tables": table_sums(settings),
+              "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]), "baseline": config["baseline"], "rows": config["validation_rows"], "encoder": config["encoder"],
               "seconds": sum(epoch["seconds"] for epoch in epochs)}
     write_whole(folder / "trial.json", json.dumps(result, indent=2) + "\n")
     return result
@@ -60,9 +60,9 @@ def finished_trial(folder, settings):
     """The result of a trial that was finished before with the same constants on the same tables, or None."""
     try:
         result = json.loads((folder / "trial.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        same = result["constants"] == vars(settings) and result.get("tables") == table_sums(settings)
+    except (OSError, ValueError):       # not finished, or a table is gone, of which the run itself tells
         return None
-    same = result["constants"] == vars(settings) and result.get("tables") == table_sums(settings)
     return result if same else None
 
 
