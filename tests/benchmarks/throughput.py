@@ -55,10 +55,10 @@ from training.constants import ConstantError
 from training.encoder.end_to_end import QUERY
 from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, load_encoder
 from training.encoder.frozen import frozen_layers, keep_bottom
-from training.encoder.processor import multiply_quickly
-from training.memory import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory
+from training.memory import M_MMAP_MAX, M_TRIM_THRESHOLD
 from training.run.data import make_loaders, read_tables
 from training.run.optimization import Learner, choose_precision, count_steps, make_optimizer, make_schedule
+from training.run.process import compute_quickly
 from training.run.team import ALONE
 from training.settings import SettingError
 from training.texts.batches import encode
@@ -297,13 +297,14 @@ def count_tokens(ids, pad_id):
     return {number: count for number, count in zip(numbers.tolist(), times.tolist()) if number != pad_id}
 
 
-def set_up_cpu(way):
-    """For the script its own settings of a CPU; for the others torch's matrix products, and of glibc's allocator what it
-    comes to by itself at best, when large blocks are freed again and again."""
+def set_up(way):
+    """For the script what its runs set; for the others torch's matrix products, and on a CPU of glibc's allocator what
+    it comes to by itself at best, when large blocks are freed again and again."""
     torch.set_float32_matmul_precision(TORCHS_PRODUCTS)
     if way.startswith(SCRIPT):
-        keep_freed_memory()
-        multiply_quickly()
+        compute_quickly()
+        return
+    if torch.cuda.is_available():
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -314,8 +315,7 @@ def set_up_cpu(way):
 
 def measure(way, settings, model, start, warm_up, counted, precision):
     """Seconds, passes and positions of one epoch from the starting weights, and the tokens that were seen."""
-    if precision.device.type == "cpu":
-        set_up_cpu(way)
+    set_up(way)
     for rows in (warm_up, counted):
         model.load_state_dict(start)
         model.zero_grad()
@@ -432,8 +432,7 @@ def compare(settings, rounds, wanted, size="", only=""):
     def rate():     # as torch multiplies by itself, and as the script has it done
         best = 0.0
         for way in ("naive", SCRIPT):
-            if precision.device.type == "cpu":
-                set_up_cpu(way)
+            set_up(way)
             best = max(best, product_rate(model.encoder.config.hidden_size, settings.BATCH_SIZE * settings.MAX_LENGTH,
                                           precision))
         return best
@@ -467,8 +466,7 @@ def compare_cache(settings, rounds, wanted, size=""):
     if not frozen_layers(model.encoder):
         raise SettingError(f"FREEZE_STRATEGY {settings.FREEZE_STRATEGY} freezes no layer; half and full do")
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    if precision.device.type == "cpu":
-        set_up_cpu(SCRIPT)
+    set_up(SCRIPT)
     seconds = {False: [], True: []}
     for number in range(rounds):
         for cached in seconds:

@@ -9,6 +9,15 @@ from training.encoder.processor import multiply_quickly
 from training.memory import keep_freed_memory
 
 
+def compute_quickly():
+    """Products and memory as a run has them."""
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")      # TF32, in whatever stays float32
+    else:
+        multiply_quickly()
+        keep_freed_memory()
+
+
 @contextlib.contextmanager
 def process_set_up(deterministic):
     """torch as a run wants it, and as it was before behind it. What glibc is told about memory stays."""
@@ -17,11 +26,7 @@ def process_set_up(deterministic):
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")     # read when CUDA starts
         torch.use_deterministic_algorithms(True)
-    if torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")      # TF32, in whatever stays float32
-    else:
-        multiply_quickly()
-        keep_freed_memory()
+    compute_quickly()
     try:
         yield
     finally:
