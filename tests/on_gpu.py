@@ -295,14 +295,28 @@ def main(arguments):
         with tempfile.TemporaryDirectory() as folder:
             print("\n".join(OWN_PARTS[options.part][1](options, constants, Path(folder))))
         return 0
-    options.page.parent.mkdir(parents=True, exist_ok=True)
-    parts = [part for part in plan(options, constants) if re.search(options.only, part.name)]
+    parts = plan(options, constants)
+    try:
+        chosen = [part for part in parts if re.search(options.only, part.name)]
+    except re.error as error:
+        print(f"error: --only: {options.only!r} is no regular expression: {error}", file=sys.stderr)
+        return 2
+    if not chosen:
+        print(f"error: --only: no part's name matches {options.only!r}; there are "
+              f"{'; '.join(part.name for part in parts)}", file=sys.stderr)
+        return 2
+    return measure(chosen, options.page)
+
+
+def measure(parts, file):
+    """Run the parts, the page written anew behind each; the exit status."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     for part in parts:
         print(f"{part.name} ...", end=" ", flush=True)
         run_part(part)
         print(f"{part.outcome} ({part.seconds:.0f} s)")
-        options.page.write_text(page(parts), "utf-8")
-    print(f"written: {options.page}")
+        file.write_text(page(parts), "utf-8")
+    print(f"written: {file}")
     return int(any(part.outcome != "done" for part in parts))
 
 

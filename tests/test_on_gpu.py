@@ -5,6 +5,7 @@ import sys
 import on_gpu
 import pytest
 import throughput       # on_gpu.py has put its folder on the path
+import torch
 from conftest import on_cuda, posts, write_csv
 from training.run import results
 
@@ -47,10 +48,17 @@ def test_what_makes_the_host_wait_is_counted_over_an_epoch(device, tiny, capsys)
 
 
 @on_cuda
-def test_every_way_of_the_throughput_trains_on_cuda(device, tiny, capsys):
+def test_every_way_of_the_throughput_trains_on_cuda_and_the_script_with_its_runs_products(
+        device, tiny, capsys, monkeypatch):
+    train_epoch, products = throughput.script.train_epoch, set()
+    monkeypatch.setattr(throughput.script, "train_epoch", lambda *given: (
+        products.add(torch.get_float32_matmul_precision()), train_epoch(*given))[1])
     assert throughput.main([*tiny, f"--only={on_gpu.COMPARED}"]) == 0
     rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert rows[2:] == ["naive", "trainer", "trainer grouped", "script", "script padded"]
+    assert products == {"high"}
+    throughput.set_up("naive")
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @on_cuda
@@ -79,6 +87,15 @@ def test_a_part_that_fails_or_hangs_is_told_in_its_row_and_the_others_go_on(devi
     assert "| hangs | out of time: 0.02 min were not enough |" in page and "| works | done |" in page
     for_readme, raw = page.split("## Raw output")
     assert "| 42 |" in for_readme and "| begun |" not in for_readme and "| begun |" in raw and "by the way" in raw
+
+
+@on_cuda
+@pytest.mark.parametrize("only, told", [("nosuch", "no part's name matches 'nosuch'; there are tests; ways, "),
+                                        ("(", "'(' is no regular expression: ")])
+def test_parts_that_are_not_there_are_told_in_one_line(device, tmp_path, capsys, only, told):
+    page = tmp_path / "page.md"
+    assert on_gpu.main([f"--only={only}", f"--page={page}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --only: {told}") and not page.exists()
 
 
 def test_without_a_cuda_device_it_says_so(capsys):
