@@ -4,6 +4,7 @@ The processes are started here with the variables that torchrun sets, which spar
 the README's torchrun command itself.
 """
 
+import itertools
 import json
 import os
 import socket
@@ -13,9 +14,13 @@ import pytest
 import torch
 from conftest import ROOT, posts, tiny_bert, write_csv
 from safetensors.torch import load_file
+from test_training import CPU, loader_of, random_rows, setup, small_model
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.nn.parallel import DistributedDataParallel
 
 import BERT_main_aggressive as script
 from training.run import state
+from training.run.optimization import Learner
 from training.run.team import Team
 
 RECORDED = '''
@@ -117,6 +122,30 @@ def test_processes_told_to_leave_save_together_and_come_back_as_if_nothing_had_b
     assert status == 0, screen
     assert [left[rank] + resumed[rank] for rank in (0, 1)] == whole
     assert figures(together.folder / "left") == figures(together.folder / "whole")
+
+
+@pytest.fixture
+def alone_in_a_group():
+    """torch.distributed with this process alone in it: what is exchanged can be counted, and comes back as it is."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_gradients_are_exchanged_in_the_last_pass_of_a_step_alone(alone_in_a_group):
+    model, loader, seen = small_model(), loader_of(random_rows(40), 8), []
+    optimizer, schedule, _ = setup(model, loader, accumulation=2)
+    learner = Learner(model, optimizer, schedule, CPU, CPU.scaler(), accumulation=2)
+    learner.wrapped = DistributedDataParallel(model)
+    model.register_forward_hook(lambda *given: seen.append("pass"))
+
+    def exchange(_, bucket):
+        seen.append("exchange")
+        return default_hooks.allreduce_hook(None, bucket)
+
+    learner.wrapped.register_comm_hook(None, exchange)
+    script.train_epoch(learner, loader)
+    assert [told for told, _ in itertools.groupby(seen)] == ["pass", "exchange"] * 3 and seen.count("pass") == 5
 
 
 def test_a_run_goes_on_with_as_many_processes_as_it_was_begun_with(train, posts_csv, tmp_path, monkeypatch):

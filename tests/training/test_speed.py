@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+from types import SimpleNamespace
 
 import numpy
 import pretended
@@ -21,7 +23,8 @@ from training.encoder.end_to_end import QUERY, end_to_end, row_length
 from training.encoder.finding import encoder_layers
 from training.encoder.frozen import BottomStates, seeing_bottom
 from training.encoder.processor import attend_on_cpu, draw_dropout_quickly, multiply_quickly, processor_features
-from training.run.optimization import Learner, choose_precision
+from training.run.optimization import Learner, batch_loss, choose_precision
+from training.run.team import Team
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 FAMILIES = {
@@ -206,6 +209,21 @@ def test_on_cuda_no_step_waits_for_the_device(changes):
     if changes.pop("weights", False):
         changes["loss_weights"] = torch.tensor([0.5, 1.0, 2.0, 4.0], device="cuda")
     epoch_without_waits(random_rows(160), **changes)
+
+
+@on_cuda
+@pytest.mark.parametrize("weights", [None, (0.5, 1.0, 2.0, 4.0)])
+def test_on_cuda_the_loss_of_several_processes_waits_for_nothing(monkeypatch, weights):
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)       # NCCL's, which wants several GPUs
+    logits, labels = torch.zeros(4, 4, device="cuda"), torch.arange(4, device="cuda")
+    learner = SimpleNamespace(loss_weights=None if weights is None else torch.tensor(weights, device="cuda"),
+                              label_smoothing=0.1, team=Team(0, 2))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = batch_loss(logits, labels, learner, [])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.item() == pytest.approx(2 * math.log(4))    # of which each process has half the rows
 
 
 @on_cuda
