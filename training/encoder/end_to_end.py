@@ -141,7 +141,6 @@ def try_end_to_end(model):
     ids = ids.where(mask, padding).to(device)
     why_not = "it was not tried to the end"
     model.eval()
-    why_not = "it was not found out"
     try:
         with quiet_transformers(), full_precision():
             padded = model.pooled(ids, mask.long().to(device))      # what fails here fails in training too

@@ -62,7 +62,7 @@ def draw_dropout_quickly(model):
 
 
 def multiply_quickly():
-    """On an AMD processor_features: have oneDNN multiply float32 matrices instead of MKL, torch's default; a step is 6 % shorter.
+    """On an AMD processor: have oneDNN multiply float32 matrices instead of MKL, torch's default; a step is 6 % shorter.
 
     torch offers that only together with leave to round the factors to bfloat16, of which oneDNN makes use on processors
     with units for it. A product tells; where it is not as exact as float32 all stays as it was.
@@ -90,7 +90,7 @@ def full_precision():
 
 
 def processor_features():
-    """What the system says of its processor_features, maker and features."""
+    """What the system says of its processor, maker and features."""
     try:
         return Path("/proc/cpuinfo").read_text()
     except OSError:
