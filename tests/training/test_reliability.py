@@ -475,6 +475,18 @@ def test_a_device_that_runs_out_of_memory_is_told_in_one_line_wherever_it_does(
     assert "BATCH_SIZE=16 with GRADIENT_ACCUMULATION_STEPS=2" in errors
 
 
+@on_cuda
+@pytest.mark.skipif(not pretended.is_here(), reason="a GPU's allocator keeps what it has")
+def test_a_run_needs_its_most_memory_in_the_first_two_steps(device, train, tmp_path, monkeypatch):
+    rows = [(text + " and it is the phone" * (3 * (row < 20)), label) for row, (text, label) in enumerate(posts(200))]
+    after_step, most = script.after_step, []
+    monkeypatch.setattr(script, "after_step", lambda *given: (
+        after_step(*given), most.append(torch.cuda.max_memory_allocated())))
+    torch.cuda.reset_peak_memory_stats()
+    assert train(TRAIN_PATH=write_csv(tmp_path / "posts.csv", rows), BATCH_SIZE=8, GRADIENT_ACCUMULATION_STEPS=2)[0] == 0
+    assert most[0] < most[1] == most[-1] and len(most) == 12
+
+
 @pytest.mark.parametrize("limit, told", [("max", None), (str(10**9), 10**9)])
 def test_a_containers_limit_counts_as_the_memory_there_is(tmp_path, limit, told):
     (tmp_path / "memory.max").write_text(limit + "\n")

@@ -148,14 +148,16 @@ def test_the_loss_is_torchs_cross_entropy(device, weights, smoothing):
         logits, labels, weights, label_smoothing=smoothing))
 
 
-def test_the_two_batches_that_need_most_memory_come_first_and_only_in_the_first_epoch():
+@pytest.mark.parametrize("accumulation, fullest", [(1, 1), (3, 5)])     # where gradients and moments are there too
+def test_the_batches_that_need_most_memory_come_where_memory_is_fullest_and_only_in_the_first_epoch(
+        accumulation, fullest):
     lengths = numpy.random.default_rng(0).integers(3, 120, 900)
     batches = LikeLengthBatches(lengths, 32, 5, seed=7)
-    needed = {}
+    batches.accumulation, needed = accumulation, {}
     for batches.epoch in (1, 2):
         needed[batches.epoch] = [len(batch) * lengths[batch].max() for batch in batches]
-    assert sorted(needed[1])[-2:] == needed[1][:2][::-1]
-    assert sorted(needed[2])[-2:] != needed[2][:2][::-1] and sorted(needed[1]) == sorted(needed[1])
+    assert sorted(needed[1])[-2:] == [needed[1][fullest], needed[1][0]]
+    assert sorted(needed[2])[-2:] != [needed[2][fullest], needed[2][0]] and len(needed[1]) == len(needed[2])
 
 
 @on_both_devices

@@ -91,11 +91,11 @@ def make_loaders(settings, training, validation, model, team=ALONE):
             generator=torch.Generator(),    # of its own: a resumed epoch draws what the dropout would have drawn
             **batches)
 
+    batches = LikeLengthBatches(training.lengths(), settings.BATCH_SIZE * team.size, settings.POOL_BATCHES, settings.SEED,
+                                team.rank, team.size)
+    batches.accumulation = settings.GRADIENT_ACCUMULATION_STEPS
     by_length = numpy.argsort(validation.lengths(), kind="stable")[team.rank::team.size].tolist()
-    return (loader(training, batch_sampler=LikeLengthBatches(
-                training.lengths(), settings.BATCH_SIZE * team.size, settings.POOL_BATCHES, settings.SEED, team.rank,
-                team.size)),
-            loader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length))
+    return loader(training, batch_sampler=batches), loader(validation, batch_size=settings.BATCH_SIZE, sampler=by_length)
 
 
 def change_texts(data, settings, tokenizer, epoch):

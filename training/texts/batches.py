@@ -71,6 +71,7 @@ class LikeLengthBatches(Sampler):
     def __init__(self, lengths, batch_size, pool_batches, seed, rank=0, processes=1):
         self.lengths, self.batch_size, self.pool = lengths, batch_size, batch_size * pool_batches
         self.seed, self.epoch, self.skipped = seed, 0, 0
+        self.accumulation = 1       # batches to an optimizer step
         self.rank, self.processes = rank, processes
         whole, rest = divmod(len(lengths), batch_size)
         self.merged = rest if whole and rest and (rest < 2 * processes or 4 * rest < batch_size) else 0
@@ -95,10 +96,13 @@ class LikeLengthBatches(Sampler):
             rest = batches.pop()
             batches[-1] = numpy.concatenate([batches[-1], rest])
         order = random.permutation(len(batches))
-        if self.epoch <= 1:     # memory that does not suffice shows at once; in the second the optimizer has its moments
+        if self.epoch <= 1:     # memory that does not suffice shows at once
             positions = [len(batch) * self.lengths[batch].max() for batch in batches]
             largest = sorted(order, key=lambda at: -positions[at])[:2]
-            order = [*largest, *(at for at in order if at not in largest)]
+            order = [at for at in order if at not in largest]
+            # the second where the optimizer has its moments and, of several batches to a step, the gradients are there
+            for place, at in zip((0, 2 * self.accumulation - 1), largest):
+                order.insert(place, at)
         return (batches[at][self.rank::self.processes].tolist() for at in order[self.skipped:])
 
 
