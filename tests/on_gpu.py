@@ -313,7 +313,11 @@ def measure(parts, file):
     file.parent.mkdir(parents=True, exist_ok=True)
     for part in parts:
         print(f"{part.name} ...", end=" ", flush=True)
-        run_part(part)
+        try:
+            run_part(part)
+        except KeyboardInterrupt:
+            print(f"interrupted; what was measured by then: {file}", file=sys.stderr)
+            return 130
         print(f"{part.outcome} ({part.seconds:.0f} s)")
         file.write_text(page(parts), "utf-8")
     print(f"written: {file}")

@@ -90,6 +90,22 @@ def test_a_part_that_fails_or_hangs_is_told_in_its_row_and_the_others_go_on(devi
 
 
 @on_cuda
+def test_interrupted_it_leaves_the_page_of_what_was_measured(device, monkeypatch, tmp_path, capsys):
+    page, begun = tmp_path / "page.md", []
+
+    def interrupted_in_the_second(part):
+        begun.append(part)
+        part.outcome = "done"
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(on_gpu, "run_part", interrupted_in_the_second)
+    assert on_gpu.main([f"--page={page}"]) == 130 and len(begun) == 2
+    assert capsys.readouterr().err == f"interrupted; what was measured by then: {page}\n"
+    assert "| tests | done |" in page.read_text("utf-8")
+
+
+@on_cuda
 @pytest.mark.parametrize("only, told", [("nosuch", "no part's name matches 'nosuch'; there are tests; ways, "),
                                         ("(", "'(' is no regular expression: ")])
 def test_parts_that_are_not_there_are_told_in_one_line(device, tmp_path, capsys, only, told):
