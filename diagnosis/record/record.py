@@ -406,7 +406,7 @@ class Record:
 
 
 def to_json(record):
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=True)
+    return json.dumps(record, default=vars, ensure_ascii=True)
 
 
 def from_json(text):

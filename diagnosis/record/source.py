@@ -31,10 +31,13 @@ ARITHMETIC = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult
 @functools.cache
 def is_users(filename):
     """Is this a file of the examined script, and none of a library, of Python or of the diagnosis?"""
-    if filename.startswith("<"):
+    if filename.startswith("<") or is_librarys(filename):    # the usual answer, without asking the disk
         return False
-    path = os.path.realpath(filename)
-    return "site-packages" not in path and "dist-packages" not in path and not path.startswith(LIBRARIES)
+    return not is_librarys(os.path.realpath(filename))
+
+
+def is_librarys(path):
+    return "site-packages" in path or "dist-packages" in path or path.startswith(LIBRARIES)
 
 
 def user_frames(frame=None):

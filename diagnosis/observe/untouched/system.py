@@ -30,26 +30,25 @@ def watch(old_files):
                   (os, "truncate"): truncating(old_files, os.truncate),
                   (shutil, "rmtree"): removing_tree(old_files, shutil.rmtree),
                   (builtins, "open"): opening(old_files, builtins.open)}
-    for (module, name), function in stand_ins.items():
-        if function is not None:
-            put_in_place(module, name, function)
+    put_in_place({place: function for place, function in stand_ins.items() if function is not None})
     if "sqlite3" in sys.modules:
         watch_databases(old_files, sys.modules["sqlite3"])
 
 
-def put_in_place(module, name, function):
-    """There, and in every module that was imported and holds the function under a name of its own."""
-    original = getattr(module, name)
-    setattr(module, name, function)
-    for other in list(sys.modules.values()):
-        if other is module or getattr(other, "__name__", "") in ("posix", "nt", "_io", "builtins"):
-            continue
-        for held, value in list(getattr(other, "__dict__", {}).items()):
-            if value is original:
-                setattr(other, held, function)
-    for names in ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids"):
-        if module is os and original in getattr(os, names, ()):
-            getattr(os, names).add(function)
+def put_in_place(stand_ins):
+    """There, and in every module that was imported and holds such a function under a name of its own."""
+    by_original = {id(getattr(module, name)): function for (module, name), function in stand_ins.items()}
+    for sets in (getattr(os, name, set()) for name in dir(os) if name.startswith("supports_")):
+        if isinstance(sets, set):
+            sets.update([by_original[id(function)] for function in sets if id(function) in by_original])
+    for (module, name), function in stand_ins.items():
+        setattr(module, name, function)
+    for other in list(sys.modules.values()):        # once for all: thousands of modules with a hundred names each
+        if getattr(other, "__name__", "") not in ("posix", "nt", "_io", "builtins"):
+            held = getattr(other, "__dict__", {})
+            for name, function in [(name, by_original[id(value)]) for name, value in list(held.items())
+                                   if id(value) in by_original]:
+                setattr(other, name, function)
 
 
 def watched(old_files, original):
