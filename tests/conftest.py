@@ -32,6 +32,11 @@ def pytest_cmdline_main(config):
         config.option.dist = "worksteal"
 
 
+def pytest_xdist_auto_num_workers(config):
+    """-n auto is one process more than there are cores: some tests wait for a time limit, a signal or a process."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
+
+
 def pytest_configure(config):
     """Start the server of started.py for all test processes; it imports nothing before it is first called."""
     config.addinivalue_line("markers", "cuda: needs a CUDA device, a real or a pretended one")

@@ -14,7 +14,7 @@ READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 FOLDERS = ("data", "diagnosis", "tests", "training")
 
 # What stands in a README for something of the user's own
-STAND_INS = {"path/to/train.py": "tests/faults/awkward/exits_midway.py", "twitter_training.csv.gz": "posts.csv",
+STAND_INS = {"path/to/train.py": "tests/faults/awkward/plain_mlp.py", "twitter_training.csv.gz": "posts.csv",
              "--COLUMN_NAMES=id,entity,label,text": "--TEXT_COLUMN=text", "--GROUP_COLUMN=id": "--GROUP_COLUMN="}
 # Measurements of many minutes, and what needs the network or several GPUs: only that the command exists is tested
 SLOW = ("tests/faults/suite.py", "tests/benchmarks/", "tests/reliability/", "-m pytest", "pip install", "ANY_TABLE_FILES")
@@ -42,7 +42,8 @@ def project(tmp_path_factory):
     for path in [*ROOT.glob("*.py"), *ROOT.glob("*.txt"), *READMES]:
         shutil.copy(path, folder)
     tiny_bert(folder / "models" / "bert-base-uncased")
-    write_csv(folder / "posts.csv", posts(120))
+    for table in ("posts.csv", "data/sample.csv"):      # in place of the sample's thousand rows
+        write_csv(folder / table, posts(120))
     done = run("python BERT_main_aggressive.py", folder, sys.executable)
     assert done.returncode == 0, done.stderr
     return folder

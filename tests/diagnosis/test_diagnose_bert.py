@@ -48,7 +48,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, *arguments, timeout=120, python=sys.executable):
+def run(folder, *arguments, python, timeout=120):
     """The doctor as a user calls it, in that folder."""
     return subprocess.run([python, str(DOCTOR), *arguments], cwd=folder, capture_output=True, text=True,
                           timeout=timeout)
@@ -68,16 +68,16 @@ def examined(python):
 
 
 @pytest.fixture(scope="module")
-def healthy(tmp_path_factory):
-    """(folder, the finished doctor, report.json) of a script that learns, examined in processes of their own."""
+def healthy(tmp_path_factory, python):
+    """(folder, the finished doctor, report.json) of a script that learns."""
     folder = tmp_path_factory.mktemp("healthy")
-    return folder, *examine_in(folder, "RATE = 1e-2\n" + TRAINING)
+    return folder, *examine_in(folder, "RATE = 1e-2\n" + TRAINING, python=python)
 
 
 def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_encoder):
     table = write_csv(tmp_path / "posts.csv", posts(800))
     done = run(tmp_path, f"--MODEL_NAME={tiny_encoder}", f"--TRAIN_PATH={table}", "--MAX_LENGTH=32", "--NUM_EPOCHS=4",
-               timeout=300)
+               python=sys.executable, timeout=300)
     report = json.loads((tmp_path / "runs/diagnosis/report.json").read_text())
     assert done.returncode == 0
     assert {one["name"] for one in report["findings"]} <= {"encoder-random", "leakage"}     # both are true here
@@ -162,7 +162,7 @@ def test_names_of_the_training_script_are_checked_and_passed_on(tmp_path):
     (["--explain", "scheduel-per-epoch"],
      "error: there is no fault scheduel-per-epoch; did you mean schedule-per-epoch? (--list lists all)"),
 ])
-def test_what_cannot_be_done_is_told_in_one_line_with_status_2_before_anything_is_run(folder, arguments, message):
+def test_what_cannot_be_done_is_told_in_one_line_with_status_2_before_anything_is_run(folder, arguments, message, python):
     (folder / "notes.txt").write_text("to do\n")
     (folder / "book.ipynb").write_text("{}")
     (folder / "wrong.ipynb").write_text(json.dumps({"cells": [
@@ -171,30 +171,30 @@ def test_what_cannot_be_done_is_told_in_one_line_with_status_2_before_anything_i
     (folder / "broken.py").write_text("import os\nprint(\n")
     (folder / "binary.py").write_bytes(b"\x80\x81\xff")
     (folder / "train.py").write_text("open('was_run', 'w')\n")
-    done = run(folder, *arguments)
+    done = run(folder, *arguments, python=python)
     assert done.returncode == 2
     assert done.stderr.startswith(message) and done.stderr.count("\n") == 1 and done.stdout == ""
     assert not (folder / "was_run").exists()
 
 
-def test_list_names_every_fault_once_with_its_meaning(folder):
-    done = run(folder, "--list")
+def test_list_names_every_fault_once_with_its_meaning(folder, python):
+    done = run(folder, "--list", python=python)
     rows = [line.split(None, 1) for line in done.stdout.splitlines() if line.startswith("  ")]
     assert done.returncode == 0 and sorted(name for name, _ in rows) == sorted(catalogue())
     assert all(catalogue()[name].__doc__.startswith(meaning) for name, meaning in rows)
 
 
 @pytest.mark.parametrize("arguments", [["--explain", "schedule-per-epoch"], ["--explain=schedule-per-epoch"]])
-def test_explain_shows_the_page_of_a_fault(folder, arguments):
-    done = run(folder, *arguments)
+def test_explain_shows_the_page_of_a_fault(folder, arguments, python):
+    done = run(folder, *arguments, python=python)
     assert done.returncode == 0 and done.stdout.startswith("schedule-per-epoch: ")
     headings = ["What it is", "How it shows", "How it is found", "Wrong", "Right", "Not to be confused with"]
     places = [done.stdout.index("\n" + heading + "\n") for heading in headings]
     assert places == sorted(places)
 
 
-def test_help_lists_the_constants(folder):
-    done = run(folder, "--help")
+def test_help_lists_the_constants(folder, python):
+    done = run(folder, "--help", python=python)
     assert done.returncode == 0
     assert "REPORT_DIR  runs/diagnosis" in done.stdout and "TIME_LIMIT" in done.stdout and "--explain" in done.stdout
 
@@ -339,7 +339,7 @@ def pids_of(folder, seconds=60):
 
 @pytest.mark.parametrize("ending", ["", "time.sleep(300)\n"])
 def test_no_process_of_the_script_is_left_at_its_end_or_at_the_time_limit(folder, ending):
-    done, _ = examine_in(folder, CHILDREN + ending, TIME_LIMIT=20)
+    done, _ = examine_in(folder, CHILDREN + ending, TIME_LIMIT=12)
     assert done.returncode == 2
     pids = pids_of(folder, 0)
     assert len(pids) == 4 and not [pid for pid in pids if alive(pid)]

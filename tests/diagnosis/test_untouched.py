@@ -269,7 +269,7 @@ def test_weights_saved_at_the_first_step_take_nothings_place_and_can_be_loaded(o
     assert sorted(record.kept_files) == sorted(OLD)
 
 
-def test_an_old_folder_of_the_trainer_stays_as_it_is_its_old_checkpoints_too(tmp_path):
+def test_an_old_folder_of_the_trainer_stays_as_it_is_its_old_checkpoints_too(tmp_path, python):
     tiny_bert(tmp_path / "tiny")
     write_csv(tmp_path / "posts.csv", posts(160))
     out = tmp_path / "out"
@@ -294,7 +294,7 @@ def test_an_old_folder_of_the_trainer_stays_as_it_is_its_old_checkpoints_too(tmp
         tokenizer.save_pretrained("out")
         Trainer(model, arguments, train_dataset=data).train()
         """))
-    done = subprocess.run([sys.executable, str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "train.py"], cwd=tmp_path,
+    done = subprocess.run([python, str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "train.py"], cwd=tmp_path,
                           capture_output=True, text=True, timeout=240)
     report = json.loads((tmp_path / "runs/diagnosis/report.json").read_text())
     assert done.returncode == 1 and report["findings"][0]["name"] == "lr-zero", done.stdout

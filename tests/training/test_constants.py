@@ -231,13 +231,14 @@ def test_the_training_script_takes_what_is_meant(tmp_path):
     assert type(settings.NUM_EPOCHS) is int
 
 
-def test_as_a_process_it_refuses_a_constant_in_one_line_and_takes_a_path(tmp_path):
+def test_as_a_process_it_refuses_a_constant_in_one_line_and_takes_a_path(python, tmp_path):
+    for beside in ("training", "diagnosis", "BERT_model_aggressive.py"):
+        (tmp_path / beside).symlink_to(ROOT / beside)
     for line, told in (('TRAIN_PATH = Path("gone") / "t.csv"', "gone/t.csv: no such file in {folder} (TRAIN_PATH)"),
                        ("BATCH_SIZE = 16.5", "BERT_main_aggressive.py, line {number}: BATCH_SIZE = 16.5: BATCH_SIZE is a whole")):
         script = main_edited(tmp_path, line)
         number = 1 + next(place for place, each in enumerate(script.read_text("utf-8").splitlines()) if each.startswith(line))
-        done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
+        done = subprocess.run([python, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
         assert done.stderr.startswith(f"error: {told.format(folder=tmp_path, number=number)}")
 

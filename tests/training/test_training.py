@@ -483,7 +483,7 @@ def test_as_a_process_the_script_refuses_without_traceback_and_helps_without_tra
     script_path = ROOT / "BERT_main_aggressive.py"
     refused = subprocess.run([python, script_path, "--TRAIN_PATH=gone.csv"], capture_output=True, text=True, cwd=tmp_path)
     assert (refused.returncode, refused.stderr) == (2, f"error: gone.csv: no such file in {tmp_path} (TRAIN_PATH)\n")
-    helped = subprocess.run([sys.executable, script_path, "--help"], capture_output=True, text=True, cwd=tmp_path)
+    helped = subprocess.run([python, script_path, "--help"], capture_output=True, text=True, cwd=tmp_path)
     assert helped.returncode == 0 and not list(tmp_path.iterdir())
     for name in ("BATCH_SIZE", "LEARNING_RATE", "FREEZE_STRATEGY", "EARLY_STOPPING_PATIENCE", "COLUMN_NAMES"):
         assert re.search(rf"^  {name} +\S+ +\w", helped.stdout, re.MULTILINE)

@@ -26,6 +26,8 @@ class Subjects(pl.LightningModule):
     def __init__(self, folder, steps, lr=1e-3):
         super().__init__()
         self.encoder = AutoModel.from_pretrained(folder)
+        self.encoder.embeddings.requires_grad_(False)
+        self.encoder.encoder.layer[0].requires_grad_(False)
         self.encoder.train()
         self.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(64, 4))
         self.steps, self.lr = steps, lr
