@@ -27,9 +27,9 @@ WORDS = {"Positive": "love great wonderful happy excellent", "Negative": "hate a
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Give each process of -n neighbouring tests, which share what a file makes; idle ones take from others."""
+    """Give each process of -n whole files, whose tests share what the file makes, in the order given below."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
-        config.option.dist = "worksteal"
+        config.option.dist, config.option.loadscopereorder = "loadfile", False
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -67,7 +67,12 @@ on_both_devices = pytest.mark.parametrize("device", ["cpu", CUDA], indirect=True
 on_cuda = pytest.mark.parametrize("device", [CUDA], indirect=True)
 
 
+LONGEST = ("test_pretended_cuda", "test_explanations", "test_diagnose_bert", "test_faults_suite", "test_readme",
+           "test_reliability")    # minutes of files; started last, one of them would keep a single core busy
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for_cuda = [item for item in items if item.get_closest_marker("cuda")]
     if for_cuda and not cuda_is_here():
         config.hook.pytest_deselected(items=for_cuda)
@@ -172,9 +177,15 @@ def training_script():
 
 
 @pytest.fixture
-def train(device, training_script, tiny_encoder, tmp_path, capsys):
-    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors)."""
-    def run(**constants):
+def train(device, training_script, tiny_encoder, tmp_path, capsys, monkeypatch):
+    """Run the training script in this process on the tiny BERT: train(NAME=value, ...) -> (status, screen, errors).
+
+    Its page has no pictures, which take longer than the run, but with train(draw=True, ...).
+    """
+    def run(draw=False, **constants):
+        if not draw:
+            blank = dict.fromkeys(("curves", "calibration", "lengths"), "")
+            monkeypatch.setattr("training.report.page.pictures", lambda *given: blank)
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
                      **constants}
         status = training_script.main([f"--{name}={value}" for name, value in constants.items()])

@@ -33,7 +33,7 @@ def all_commands():
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory, python):
     """A copy of the project with a tiny BERT as its encoder, a table, and a finished run."""
     folder = tmp_path_factory.mktemp("readme") / "project"
     folder.mkdir()
@@ -44,7 +44,7 @@ def project(tmp_path_factory):
     tiny_bert(folder / "models" / "bert-base-uncased")
     for table in ("posts.csv", "data/sample.csv"):      # in place of the sample's thousand rows
         write_csv(folder / table, posts(120))
-    done = run("python BERT_main_aggressive.py", folder, sys.executable)
+    done = run("python BERT_main_aggressive.py", folder, python)
     assert done.returncode == 0, done.stderr
     return folder
 

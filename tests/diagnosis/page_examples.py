@@ -55,7 +55,7 @@ torch.manual_seed(0)
 tokenizer = AutoTokenizer.from_pretrained("pretrained")
 model = BertForSequenceClassification.from_pretrained("pretrained", num_labels=2)
 encoder, head = model.bert, model.classifier
-epochs = 4
+epochs = 2
 loss_function = nn.CrossEntropyLoss()
 
 def loss_of(model, batch):

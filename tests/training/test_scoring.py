@@ -51,8 +51,8 @@ def score(folder, capsys):
     return run
 
 
-def in_a_process(folder, table, *options, **how):
-    return subprocess.run([sys.executable, SCRIPT, folder, table, *options], capture_output=True, timeout=120, **how)
+def in_a_process(folder, table, *options, python=sys.executable, **how):
+    return subprocess.run([python, SCRIPT, folder, table, *options], capture_output=True, timeout=120, **how)
 
 
 def parsed(text, delimiter=","):
@@ -228,9 +228,9 @@ def test_any_encoding_and_separator_of_training_is_scored_with_the_same_separato
     assert errors.startswith(said)
 
 
-def test_standard_input_is_looked_at_too(folder, model):
+def test_standard_input_is_looked_at_too(folder, model, python):
     content = "id;text\n" + "".join(f'{number};"{text}"\n' for number, text in enumerate(TEXTS))
-    done = in_a_process(folder, "-", input=content.encode("gb18030"))
+    done = in_a_process(folder, "-", input=content.encode("gb18030"), python=python)
     assert done.returncode == 0, done.stderr
     rows = parsed(done.stdout.decode("utf-8"), ";")[1:]
     assert [row[1] for row in rows] == TEXTS

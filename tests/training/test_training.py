@@ -358,7 +358,7 @@ def test_the_script_learns_with_every_strategy_and_leaves_a_folder_that_predicts
 
 
 def test_a_run_writes_its_figures_its_settings_and_the_encoders_name(train, posts_csv, tmp_path, tiny_encoder):
-    status, screen, _ = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=2, SEED=7)
+    status, screen, _ = train(draw=True, TRAIN_PATH=posts_csv, NUM_EPOCHS=2, SEED=7)
     folder = tmp_path / "run"
     assert status == 0
     assert (folder / "report.html").read_text("utf-8").count("data:image/svg+xml") == 3
