@@ -40,6 +40,7 @@ from training.encoder.end_to_end import end_to_end, ending_with_first_tokens, tr
 from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_modules, encoder_layers, find_encoder,
                                       first_line, load_encoder, quiet_transformers)
 from training.encoder.frozen import frozen_bottom, starting_above
+from training.encoder.hub_format import own_names, stored_names, whole_config
 from training.encoder.processor import multiply_quickly
 from training.files import replaced_together
 from training.memory import out_of_memory
@@ -222,18 +223,22 @@ class BertSentimentClassifier(nn.Module):
     def save_pretrained(self, folder):
         """Write weights (safetensors), configuration (JSON) and tokenizer: all that from_pretrained needs.
 
+        transformers' own classes read the folder too, as training/encoder/hub_format.py tells.
         Whatever stood there stays whole until the new files are: each is written beside and renamed, the weights last.
         """
         with replaced_together(Path(folder), last=WEIGHTS_FILE) as beside:
-            self.encoder.config.to_json_file(beside / ENCODER_CONFIG_FILE, use_diff=False)
+            whole_config(self).to_json_file(beside / ENCODER_CONFIG_FILE, use_diff=False)
             if self.tokenizer is not None:
+                self.tokenizer.model_max_length = self.max_length
                 with quiet_transformers():
                     self.tokenizer.save_pretrained(beside)
             description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
                            "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
-            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, beside / WEIGHTS_FILE)
+            names = stored_names(self)
+            save_file({names[name]: tensor.contiguous() for name, tensor in self.state_dict().items()},
+                      beside / WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
     def from_pretrained(cls, folder):
@@ -255,7 +260,7 @@ class BertSentimentClassifier(nn.Module):
             model = cls(description["encoder"], num_classes=len(description["label_names"]),
                         encoder=encoder, tokenizer=tokenizer,
                         **{name: value for name, value in description.items() if name != "encoder"})
-            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+            model.load_state_dict(own_names(load_file(folder / WEIGHTS_FILE), model))
         except EncoderError:
             raise
         except Exception as error:      # JSON, safetensors and shapes each have errors of their own
