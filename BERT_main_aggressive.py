@@ -36,6 +36,7 @@ from diagnosis.look import PlannedRun, Rows, look
 from training.constants import ConstantError, help_text, read_constants
 from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
+from training.encoder.hub_format import same_class
 from training.encoder.processor import draw_dropout_quickly
 from training.run import screen
 from training.run.baseline import measure_baseline
@@ -46,7 +47,7 @@ from training.run.interruption import Interrupted, Interruption, command_to_resu
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
                                        make_optimizer, make_schedule, warm_up_steps, weigh_group)
 from training.run.process import process_set_up
-from training.run.results import epoch_figures, write_page, write_results
+from training.run.results import compare_reloaded, epoch_figures, write_page, write_results
 from training.run.state import Progress, resume, rows_sha256, save_state, table_sums
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
 from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
@@ -227,7 +228,7 @@ def prepare_learner(settings, data, model, precision, team):
 def facts_of(data, learner, steps):
     """What config.json tells of a run beside its constants."""
     return {"encoder": learner.model.encoder_name, "device": str(learner.precision.device),
-            "precision": learner.precision.name, "label_names": data.names,
+            "precision": learner.precision.name, "label_names": data.names, "same_class": same_class(learner.model),
             "training_rows": len(data.training), "validation_rows": len(data.validation),
             "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
             "trainable_parameters": learner.model.trainable_parameters(),
@@ -437,6 +438,9 @@ def train(settings, arguments, command="", team=ALONE):
         screen.say_scores(data, place, progress)
         if settings.ENSEMBLE:
             say_ensemble(data, learner, place, progress, evaluate)
+        best = place.folder / "best"
+        if place.writes:
+            screen.say("saved", compare_reloaded(BertSentimentClassifier.from_pretrained(best), data, progress.best, best))
         screen.say_results(place.folder, time.perf_counter() - began)
         return 0
 

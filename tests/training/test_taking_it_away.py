@@ -1,5 +1,7 @@
 """The model is the user's: what a run leaves is read by transformers itself, by onnxruntime and by people."""
 
+import contextlib
+import io
 import json
 import subprocess
 
@@ -10,7 +12,11 @@ from conftest import posts, tiny_bert, write_csv
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, RobertaConfig
 
+import BERT_model_aggressive as model_script
 from BERT_model_aggressive import BertSentimentClassifier
+from training.run.data import read_tables
+from training.run.results import compare_reloaded
+from training.run.trouble import RunError
 
 NAMES = ["schlecht", "gut", "egal"]
 TEXTS = ["love it", "the phone is awful and broken", "a", "great wonderful excellent phone it is " * 20]
@@ -28,6 +34,19 @@ for folder in sys.argv[2:]:
     print(json.dumps([logits.tolist(), classify(json.loads(sys.argv[1]), truncation=True),
                       [*map(sorted, (loading["missing_keys"], loading["unexpected_keys"]))]]))
 """
+
+
+@pytest.fixture(scope="module")
+def run(training_script, tiny_encoder, tmp_path_factory):
+    """(folder, screen) of a run of five epochs with the default head, whose table and labels are awkward to write of."""
+    folder = tmp_path_factory.mktemp("a | table")
+    labels = {"Positive": "sehr | gut", "Negative": "<b>schlecht</b>", "Neutral": "*", "Irrelevant": "egal"}
+    table = write_csv(folder / "posts.csv", [(text, labels[label]) for text, label in posts(200)] + [("", "egal")])
+    constants = {"TRAIN_PATH": table, "MODEL_NAME": tiny_encoder, "OUTPUT_DIR": folder / "run", "NUM_EPOCHS": 5,
+                 "MAX_LENGTH": 16, "LEARNING_RATE": 2e-3, "BATCH_SIZE": 16}
+    with contextlib.redirect_stdout(io.StringIO()) as screen:
+        assert training_script.main([f"--{name}={value}" for name, value in constants.items()]) == 0
+    return folder / "run", screen.getvalue()
 
 
 def spread_out(model):
@@ -84,3 +103,75 @@ def test_a_folder_saved_by_an_earlier_version_is_read(tiny_encoder, tmp_path):
               tmp_path / "saved" / "model.safetensors")
     loaded = BertSentimentClassifier.from_pretrained(tmp_path / "saved")
     numpy.testing.assert_array_equal(loaded.predict(TEXTS)[1], model.predict(TEXTS)[1])
+
+
+def test_a_run_ends_by_loading_its_model_again_and_comparing(run):
+    folder, screen = run
+    assert f"saved      {folder / 'best'} loaded again: probabilities of 20 validation rows within " in screen
+
+
+def test_a_model_that_differs_when_it_is_loaded_again_is_an_error(run, training_script):
+    folder, _ = run
+    table = folder.parent / "posts.csv"
+    data = type("Data", (), {"validation": read_tables(training_script.settings_from([f"--TRAIN_PATH={table}"]))[1]})
+    model = BertSentimentClassifier.from_pretrained(folder / "best")
+    best = {"probabilities": model.predict(data.validation.texts)[1]}
+    assert "within 0" in compare_reloaded(model, data, best, folder / "best")
+    torch.nn.init.normal_(model.encoder.pooler.dense.weight)        # as where a checkpoint lacks it
+    with pytest.raises(RunError, match="loaded again, gives other probabilities.*do not use it"):
+        compare_reloaded(model, data, best, folder / "best")
+
+
+def test_the_card_tells_data_scores_beside_baselines_and_limits(run):
+    folder, _ = run
+    card = (folder / "best" / "README.md").read_text("utf-8")
+    best = max(map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()), key=lambda one: one["val_macro_f1"])
+    assert f"| this model | {best['val_acc']:.3f} | " in card and f" | {best['val_macro_f1']:.3f} |" in card
+    assert "| LinearSVC over TF-IDF | 1." in card and "| always " in card
+    assert "180 rows of the table were trained on; left out: 1 without text." in card
+    assert "not shown to be better than LinearSVC" in card and "Only the first 16 tokens" not in card
+    assert "| sehr \\| gut |" in card and "&lt;b&gt;schlecht&lt;/b&gt;" in card and "| \\* |" in card
+    assert f"torch {torch.__version__}" in card and "--EXPORT=onnx" in card
+    assert max(map(len, card.splitlines())) < 240
+
+
+def test_tensorboard_reads_the_epochs_figures(run):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder, _ = run
+    events = event_accumulator.EventAccumulator(str(folder)).Reload()
+    for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
+        for tag, figure in (("loss/training", "train_loss"), ("macro-F1/validation", "val_macro_f1"), ("rate", "lr")):
+            told = {event.step: event.value for event in events.Scalars(tag)}
+            assert told[line["epoch"]] == pytest.approx(line[figure])
+
+
+def test_onnxruntime_gives_the_models_labels_and_probabilities(run, tmp_path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = run[0] / "best"
+    assert model_script.main(["--EXPORT=onnx", str(folder)]) == 0
+    assert f"wrote {folder / 'model.onnx'}: its probabilities are within " in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    model, texts = BertSentimentClassifier.from_pretrained(folder), [text for text, _ in posts(200, seed=9)]
+    inputs = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, padding=True, return_tensors="np")
+    logits, probabilities = session.run(None, {name: inputs[name] for name in ("input_ids", "attention_mask")})
+    labels = json.loads(session.get_modelmeta().custom_metadata_map["labels"])
+    assert labels == model.label_names
+    expected, wanted = model.predict(texts)
+    assert [labels[best] for best in logits.argmax(axis=1)] == expected and len(set(expected)) > 1
+    numpy.testing.assert_allclose(probabilities, wanted, atol=1e-4)
+
+
+def test_what_an_export_lacks_is_named(run, monkeypatch, capsys):
+    from training import export
+    monkeypatch.setattr(export, "NEEDED", ("onnxscript_of_another_name", "json"))
+    assert model_script.main(["--EXPORT=onnx", str(run[0] / "best")]) == 2
+    assert capsys.readouterr().err == ("error: --EXPORT=onnx needs onnxscript_of_another_name, not installed here: "
+                                       "pip install onnxscript_of_another_name\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["posts.csv", "--EXPORT=onnx"]])
+def test_a_table_or_an_export_is_asked_for_and_not_both(arguments, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        model_script.main([str(tmp_path), *arguments])
+    assert ended.value.code == 2 and "give a table to score, or --EXPORT=onnx" in capsys.readouterr().err
