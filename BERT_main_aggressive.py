@@ -75,7 +75,7 @@ QUOTING = ""                        # double: cells may stand in double quotes; 
                                     # empty: recognised
 CORRECTIONS_PATH = ""               # a run's confidently_wrong.csv, its column corrected filled in; empty: none
 VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PATH is given
-MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
+MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random, and validate on 2,000 others; 0: on all
 
 # model
 MODEL_NAME = "bert-base-uncased"    # folder or hub name; bert-base-uncased alone falls back to the embedded encoder

@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 from training.encoder.end_to_end import end_to_end
 from training.run import baseline as baseline_room
 from training.run.baseline import Baseline, measure_baseline
+from training.run.data import read_tables
 from training.run.optimization import (Learner, Precision, batch_loss, choose_precision, count_steps, make_optimizer,
                                        make_schedule)
 from training.run.screen import meaning
@@ -420,9 +421,13 @@ def test_training_stops_when_macro_f1_no_longer_rises(train, posts_csv, tmp_path
     assert len(epochs) - 1 - best == 2
 
 
-def test_a_row_limit_shrinks_training_and_validation_alike(train, posts_csv):
-    _, screen, _ = train(TRAIN_PATH=posts_csv, MAX_TRAIN_ROWS=90)
-    assert "split      90 to train on, 10 to validate on" in screen
+@pytest.mark.parametrize("rows, limit, trained, validated", [
+    (200, 90, 90, 100), (3000, 300, 300, 1500), (6000, 300, 300, 2000), (200, 190, 180, 20)])
+def test_rows_that_a_limit_leaves_idle_validate_up_to_two_thousand_of_them(tmp_path, rows, limit, trained, validated):
+    path = write_csv(tmp_path / "t.csv", [(f"text {row}", "ab"[row % 2]) for row in range(rows)])
+    training, validation, _ = read_tables(script.settings_from([f"--TRAIN_PATH={path}", f"--MAX_TRAIN_ROWS={limit}"]))
+    assert (len(training), len(validation)) == (trained, validated)
+    assert not set(training.texts) & set(validation.texts)
 
 
 def test_a_short_rest_joins_the_last_batch_and_the_screen_says_so(train, tmp_path):

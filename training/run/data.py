@@ -18,6 +18,9 @@ from training.texts.splitting import Overlap, sample_rows, split_table
 from training.texts.tables import Table, class_names, class_numbers, read_table
 
 
+IDLE_ROWS = 2_000       # that validate where MAX_TRAIN_ROWS leaves rows idle: an accuracy is then known to ± 0.022
+
+
 @dataclass
 class Data:
     """The rows that are learned from and those that are scored, and what a score on them is worth."""
@@ -52,14 +55,24 @@ def read_tables(settings):
     if validation:
         class_numbers(validation, class_names(whole.labels))    # a class that training lacks is refused at once
         return sample_rows(whole, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole
-    training, validation = split_table(whole, settings.VALIDATION_SHARE, settings.SEED)
+    training, validation = _split(whole, settings)
     if len(training) < 2:
         raise TableError(f"{whole.path}: one row is left to train on; give more rows")
-    if 0 < settings.MAX_TRAIN_ROWS < len(training):
-        share = settings.MAX_TRAIN_ROWS / len(training)
-        training = sample_rows(training, settings.MAX_TRAIN_ROWS, settings.SEED)
-        validation = sample_rows(validation, max(round(share * len(validation)), 1), settings.SEED)
     return training, validation, whole
+
+
+def _split(whole, settings):
+    """(training, validation); where MAX_TRAIN_ROWS leaves rows idle, up to IDLE_ROWS of them validate."""
+    most, seed = settings.MAX_TRAIN_ROWS, settings.SEED
+    training, validation = split_table(whole, settings.VALIDATION_SHARE, seed)
+    if not 0 < most < len(training):
+        return training, validation
+    rows = max(round(most / len(training) * len(validation)), min(len(whole) - most, IDLE_ROWS))
+    if rows > len(validation):
+        wider = split_table(whole, min(rows / len(whole), 0.5), seed)
+        if len(wider[0]) >= most:       # whole groups may leave fewer
+            training, validation = wider
+    return sample_rows(training, most, seed), sample_rows(validation, rows, seed)
 
 
 def _read(settings, constant):
