@@ -32,7 +32,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from BERT_model_aggressive import FREEZE_STRATEGIES, HEADS, BertSentimentClassifier
-from diagnosis.look import PlannedRun, Rows, look
+from diagnosis.look import PlannedRun, Rows, errors, look
 from training.constants import ConstantError, help_text, read_constants
 from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
@@ -60,7 +60,7 @@ from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
 from training.texts.splitting import overlap
-from training.texts.tables import Table, class_names, class_numbers
+from training.texts.tables import Table, alike_labels, class_names, class_numbers
 
 # data
 TRAIN_PATH = "data/sample.csv"      # CSV, TSV, JSON, .xlsx or .parquet, plain or .gz
@@ -214,8 +214,11 @@ def prepare_learner(settings, data, model, precision, team):
     screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
     run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
-                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer))
-    screen.say_look(look(model, optimizer, schedule, run, __file__))
+                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer), data.names,
+                     alike_labels(data.names))
+    judgement = look(model, optimizer, schedule, run, __file__)
+    screen.say_look(judgement)
+    data.warning = "; ".join(filter(None, [data.warning, *errors(judgement, but=("leakage",) * data.overlap.inflates)]))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
     weights = class_loss_weights(data.training_labels, len(data.names), precision.device) \
@@ -387,7 +390,7 @@ def finish_epoch(data, learner, place, progress, seen, validated):
     settings, (logits, val_loss) = place.settings, validated
     probabilities = logits.softmax(dim=1).numpy()
     progress.history.append(epoch_figures(progress.epoch, seen, val_loss, probabilities.argmax(axis=1), data.labels)
-                            | {"encoder": learner.model.encoder_name, "inflated": bool(data.warning)})
+                            | {"encoder": learner.model.encoder_name, "inflated": data.overlap.inflates})
     screen.say_epoch(progress.history, data.baseline, data.warning)
     make_folder(place)
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:

@@ -36,7 +36,7 @@ def judge(record):
         elif isinstance(outcome, NotMeasured):
             judgement.not_checked.append((name, outcome.reason))
         else:
-            outcome.name = name
+            outcome.name, outcome.set_by = name, _set_by(fault, record, outcome)
             judgement.findings.append(outcome)
     judgement.findings = in_order_of_cause(judgement.findings, faults)
     if not record.optimizer_steps:      # a crash before the first step comes before all that it kept from happening
@@ -68,6 +68,13 @@ def _checked(fault, record):
         return fault.check(record)
     except Exception as error:
         return NotMeasured(f"the check itself failed: {type(error).__name__}: {error}")
+
+
+def _set_by(fault, record, finding):
+    """Where the value is set that the fault speaks of, unless the finding blames another line than the one it acts in."""
+    setting = record.setting(getattr(fault, "SET_BY", None))
+    elsewhere = setting is not None and None not in (setting.acts, finding.where) and setting.acts != finding.where
+    return None if elsewhere or setting is not None and setting.site is not None and setting.site == finding.where else setting
 
 
 def in_order_of_cause(findings, faults):

@@ -408,6 +408,19 @@ def test_a_validation_file_that_stands_in_training_is_said_to_inflate_every_scor
     assert warning in (tmp_path / "run" / "classification_report.txt").read_text("utf-8")
 
 
+def test_errors_of_the_look_stand_beside_every_score_and_nobody_is_sent_to_the_doctor_for_them(train, tmp_path):
+    names = ["good", "Good", "bad", "bad"]
+    rows = [(f"这部手机很好 {row:03}", names[row % 4]) for row in range(200)]
+    status, screen, _ = train(TRAIN_PATH=write_csv(tmp_path / "t.csv", rows))
+    assert status == 0 and "WARNING    Good (50 rows) and good (50 rows) are learned as 2 classes" in screen
+    scores = [line for line in screen.splitlines() if line.startswith("Epoch ") or "this model" in line]
+    for error in ("% of the tokens are the unknown token", "one class has several names, each with an id of its own (",
+                  "6 optimizer steps in all are too few"):
+        assert len(scores) == 2 and all(error in line for line in scores)
+        assert error in (tmp_path / "run" / "best" / "README.md").read_text("utf-8")
+    assert "diagnose_bert.py" not in screen and "inflated" not in screen
+
+
 def test_a_split_of_its_own_has_no_text_on_both_sides_and_says_so(train, posts_csv):
     _, screen, _ = train(TRAIN_PATH=posts_csv)
     assert "of the validation texts 0.0% stand in training too" in screen and "inflated" not in screen

@@ -44,7 +44,7 @@ def limits(data, best, within, classes, constants):
     """What a user of the model has to know, each a sentence."""
     told = ["It answers each text with one of its classes, also a text that belongs to none of them."]
     if data.warning:
-        told.append(f"The scores are {data.warning}.")
+        told.append(f"To be read beside the scores: {data.warning}.")
     if data.baseline.linear_accuracy >= within[0]:
         told.append(f"It is not shown to be better than {data.baseline.linear_model}: that accuracy, "
                     f"{data.baseline.linear_accuracy:.3f}, lies within this one's interval or above it.")

@@ -30,7 +30,7 @@ class Data:
     training_labels: numpy.ndarray  # class numbers, as are the next
     labels: numpy.ndarray           # of the validation rows
     overlap: Overlap
-    warning: str                    # for every score where training and validation overlap, else ""
+    warning: str                    # for every score: training and validation overlap, errors of the look; else ""
     baseline: Baseline
     dropped: dict                   # reason -> rows of the training file
     synonyms: dict                  # for AUGMENT

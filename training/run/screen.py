@@ -112,7 +112,7 @@ def say_look(judgement):
 
 # What an epoch's figures mean: the tuning table of the guide from which these scripts grew, as shares of the loss of guessing on this data. Its bounds
 # 1.38, 1.0 and 0.5 were written for four equal classes, where guessing costs ln 4.
-MEANINGS = ((0.98, "no better than guessing; python diagnose_bert.py says why"),
+MEANINGS = ((0.98, "no better than guessing"),
             (1.0 / math.log(4), "learning slowly"),
             (0.5 / math.log(4), "learning"),
             (-1.0, "learning well"))
@@ -135,10 +135,13 @@ def say_epoch(history, baseline, warning):
     last = history[-1]
     skipped = f" | {last['skipped_steps']} steps skipped by the scaler" if last["skipped_steps"] else ""
     inflated = f" ({warning})" if warning else ""
+    told = meaning(history, baseline)
+    if told == MEANINGS[0][1] and not warning:      # a warning says why
+        told += "; python diagnose_bert.py says why"
     print(f"Epoch {last['epoch']}: Loss={last['train_loss']:.4f}, Acc={last['train_acc']:.4f} | "
           f"validation loss {last['val_loss']:.4f}, accuracy {last['val_acc']:.4f}, macro-F1 {last['val_macro_f1']:.4f}"
           f"{inflated} | rate {last['lr']:.2g} | {last['seconds']:.1f} s, {last['samples_per_second']:.0f} examples/s"
-          f"{skipped} | {meaning(history, baseline)}", flush=True)
+          f"{skipped} | {told}", flush=True)
 
 
 def say_scores(data, place, progress):
