@@ -412,7 +412,7 @@ def test_errors_of_the_look_stand_beside_every_score_and_nobody_is_sent_to_the_d
     names = ["good", "Good", "bad", "bad"]
     rows = [(f"这部手机很好 {row:03}", names[row % 4]) for row in range(200)]
     status, screen, _ = train(TRAIN_PATH=write_csv(tmp_path / "t.csv", rows))
-    assert status == 0 and "WARNING    Good (50 rows) and good (50 rows) are learned as 2 classes" in screen
+    assert status == 0 and "WARNING    good (50 rows) and Good (50 rows) are learned as 2 classes" in screen
     scores = [line for line in screen.splitlines() if line.startswith("Epoch ") or "this model" in line]
     for error in ("% of the tokens are the unknown token", "one class has several names, each with an id of its own (",
                   "6 optimizer steps in all are too few"):
@@ -480,6 +480,9 @@ def bad_inputs(folder):
         "an unknown constant": ({"TRAIN_PATH": good, "LERNING_RATE": 1}, "did you mean LEARNING_RATE?"),
         "an unknown strategy": ({"TRAIN_PATH": good, "FREEZE_STRATEGY": "most"}, "it can be none, embed, half, full"),
         "no folder to write to": ({"TRAIN_PATH": good, "OUTPUT_DIR": good / "run"}, "OUTPUT_DIR"),
+        "a folder that root too cannot write to": ({"TRAIN_PATH": good, "OUTPUT_DIR": "/proc/x/run"},
+                                                   "nothing can be written to /proc (No such file or directory)"),
+        "no such corrections": ({"TRAIN_PATH": good, "CORRECTIONS_PATH": "gone.csv"}, "(CORRECTIONS_PATH)"),
         "a batch of one": ({"TRAIN_PATH": good, "BATCH_SIZE": 1}, "BATCH_SIZE is 1; it must be at least 2"),
         "too long": ({"TRAIN_PATH": good, "MAX_LENGTH": 999}, "takes at most 64 tokens"),
         "no such encoder": ({"TRAIN_PATH": good, "MODEL_NAME": "no-such-bert"}, "HF_ENDPOINT"),
@@ -489,7 +492,7 @@ def bad_inputs(folder):
 @pytest.mark.parametrize("case", [
     "no such file", "no such column", "a directory", "an empty file", "one row to train on", "a header and no rows", "one class only",
     "an unknown label", "not UTF-8", "too many columns", "not a number", "an unknown constant", "an unknown strategy",
-    "no folder to write to", "a batch of one", "too long", "no such encoder"])
+    "no folder to write to", "a folder that root too cannot write to", "no such corrections", "a batch of one", "too long", "no such encoder"])
 def test_bad_input_gets_one_clear_line_and_status_2(train, tmp_path, case):
     constants, message = bad_inputs(tmp_path)[case]
     status, _, errors = train(**constants)

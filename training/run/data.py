@@ -1,5 +1,6 @@
 """The rows of a run: read, split, held against what needs no encoder, and made into batches."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy
@@ -46,7 +47,8 @@ def read_tables(settings):
     whole = _read(settings, "TRAIN_PATH")
     validation = _read(settings, "VAL_PATH") if settings.VAL_PATH else None
     if settings.CORRECTIONS_PATH:
-        changed = correct_labels(validation or whole, settings.CORRECTIONS_PATH)
+        with _naming("CORRECTIONS_PATH"):
+            changed = correct_labels(validation or whole, settings.CORRECTIONS_PATH)
         say("corrected", f"{changed:,} labels, by {settings.CORRECTIONS_PATH}")
     if len(set(whole.labels)) < 2:
         dropped = f" ({whole.account()})" if whole.dropped else ""
@@ -81,15 +83,22 @@ def _read(settings, constant):
     if not path:
         raise TableError(f"{constant} is empty; give it the path of a table")
     columns = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
-    try:
+    with _naming(constant):
         table = read_table(path, settings.TEXT_COLUMN, settings.LABEL_COLUMN, settings.GROUP_COLUMN, columns,
                            settings.ENCODING, settings.QUOTING)
+    say_rows(table, first=constant == "TRAIN_PATH")
+    return table
+
+
+@contextlib.contextmanager
+def _naming(constant):
+    """Name the constant where the file that it gives is not there."""
+    try:
+        yield
     except TableError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise TableError(f"{error} ({constant})") from None
         raise
-    say_rows(table, first=constant == "TRAIN_PATH")
-    return table
 
 
 def make_loaders(settings, training, validation, model, team=ALONE):
