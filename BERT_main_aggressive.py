@@ -441,9 +441,10 @@ def train(settings, arguments, command="", team=ALONE):
         screen.say_scores(data, place, progress)
         if settings.ENSEMBLE:
             say_ensemble(data, learner, place, progress, evaluate)
-        best = place.folder / "best"
         if place.writes:
-            screen.say("saved", compare_reloaded(BertSentimentClassifier.from_pretrained(best), data, progress.best, best))
+            best = place.folder / "best"
+            model = BertSentimentClassifier.from_pretrained(best)
+            screen.say("saved", compare_reloaded(model, data, progress.best, best))
         screen.say_results(place.folder, time.perf_counter() - began)
         return 0
 

@@ -289,7 +289,7 @@ def read_arguments(arguments):
     parser.add_argument("folder", help="a saved classifier, such as runs/mine/best")
     parser.add_argument("table", nargs="?",
                         help=".csv, .tsv, .jsonl, .json, .xlsx, .parquet, also .gz; - is CSV from standard input")
-    parser.add_argument("--EXPORT", choices=("onnx",), metavar="onnx", help="write the classifier as model.onnx instead")
+    parser.add_argument("--EXPORT", choices=("onnx",), metavar="onnx", help="write it as model.onnx instead")
     parser.add_argument("--TEXT_COLUMN", default="text", metavar="NAME", help="the column of the texts (default: text)")
     parser.add_argument("--COLUMN_NAMES", default="", metavar="A,B,C", help="the columns of a file without header line")
     parser.add_argument("--ENCODING", default="", metavar="NAME", help="of the file (default: recognised)")

@@ -21,7 +21,7 @@ from torch import nn
 from training.encoder.finding import quiet_transformers
 from training.files import replaced_together
 
-NEEDED = ("onnxscript", "onnxruntime")      # the exporter of torch.onnx is written with the one; the other runs the file
+NEEDED = ("onnxscript", "onnxruntime")      # torch.onnx writes with the one; the other runs the file
 FILE = "model.onnx"
 CHECKED_TEXTS = 200     # of words drawn from the tokenizer's vocabulary
 CHECKED_AT_ONCE = 8

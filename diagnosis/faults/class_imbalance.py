@@ -70,8 +70,8 @@ def check(record):
         f"{record.class_named(smallest)}", {
             "labels": len(labels), "counts": {str(label): number for label, number in counts[:20]},
             "largest_share": rounded(share), "largest_over_smallest": rounded(times)},
-        f"Always naming {record.class_named(largest)} gives an accuracy of {percent(share)}, so that accuracy says nothing, and rare "
-        "classes hardly count in the loss.",
+        f"Always naming {record.class_named(largest)} gives an accuracy of {percent(share)}, so that accuracy says "
+        "nothing, and rare classes hardly count in the loss.",
         f"Judge by macro-F1, and {_balance(record)}.",
         record.training.made)
 

@@ -12,8 +12,8 @@ How it shows
 How it is found
     What the training labels say is asked of the validation texts: by texts that stand in both sets, and by a linear
     model over token ids. If the validation labels fit clearly better (McNemar's test, p < 0.001; Cohen's kappa, which
-    a constant answer cannot raise) after two or more of them are exchanged, their ids differ. Two names of one class are
-    seen where the script tells its classes' names.
+    a constant answer cannot raise) after two or more of them are exchanged, their ids differ. Two names of one class
+    are seen where the script tells its classes' names.
 
 Wrong
     def encode(rows):
@@ -98,8 +98,8 @@ def _two_names(record):
         "error", f"one class has several names, each with an id of its own ({told})",
         {"rows": rows.total(), "rows_by_name": {name: rows[name] for names in record.alike_classes for name in names},
          "best_possible_accuracy": rounded(1 - lost / rows.total())},
-        "No text says how its class was spelled: the model can only guess the commoner name, and every score counts the "
-        "other as wrong.",
+        "No text says how its class was spelled: the model can only guess the commoner name, and every score counts "
+        "the other as wrong.",
         "Write each class in one way in the table; if they are different classes, give them names that differ in more "
         "than spelling.", record.training.made)
 

@@ -64,7 +64,7 @@ def _named(record):
 
 
 def unknown_id(record):
-    """The token that stands for text the vocabulary does not hold; None where no token does or no tokenizer was seen."""
+    """The token that stands for text which the vocabulary does not hold; None where none does or none was seen."""
     tokenizer = record.tokenizer
     if tokenizer is None or tokenizer.unknown_id in (tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id):
         return None     # GPT-2 and its kin: one token for end and unknown, which never stands for text

@@ -42,7 +42,7 @@ def find_encoder(model):
 
 
 def class_names(model, classes):
-    """The classes' names by id, where the model bears them: its configuration's own, or its one list of so many texts."""
+    """The classes' names by id, where the model bears them: in its configuration, or as its one list of so many texts."""
     given = getattr(getattr(model, "config", None), "id2label", None)
     if isinstance(given, dict) and len(given) == classes and not str(given.get(0, "")).startswith("LABEL_"):
         return [str(given[number]) for number in sorted(given)]

@@ -132,7 +132,8 @@ class Seek:
         if argument:
             return argument
         for statement in (tree(file) or ast.Module([], [])).body:
-            if isinstance(statement, ast.ImportFrom) and name in {alias.asname or alias.name for alias in statement.names}:
+            if isinstance(statement, ast.ImportFrom) \
+                    and name in {alias.asname or alias.name for alias in statement.names}:
                 module = (statement.module or "").rpartition(".")[2] + ".py"
                 other = next((each for each in self.files if os.path.basename(each) == module and each != file), None)
                 return other and self.constant(name, other, left - 1)
@@ -206,11 +207,13 @@ def called_by(function, file):
     """The name by which a function is called: for __init__ that of its class."""
     if function.name != "__init__":
         return function.name
-    return next((node.name for node in ast.walk(tree(file)) if isinstance(node, ast.ClassDef) and function in node.body), "")
+    owners = (node for node in ast.walk(tree(file)) if isinstance(node, ast.ClassDef) and function in node.body)
+    return next((owner.name for owner in owners), "")
 
 
 def function_around(parsed, line):
-    functions = [node for node in ast.walk(parsed) if isinstance(node, FUNCTIONS) and node.lineno <= line <= node.end_lineno]
+    functions = [node for node in ast.walk(parsed) if isinstance(node, FUNCTIONS)
+                 and node.lineno <= line <= node.end_lineno]
     return max(functions, key=lambda node: node.lineno, default=None)
 
 
@@ -225,7 +228,8 @@ def assigned(scope):
     """(name, value) of the assignments in a function, or of a module's own statements."""
     nodes = ast.walk(scope) if isinstance(scope, FUNCTIONS) else scope.body
     for node in nodes:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = node.targets if isinstance(node, ast.Assign) else \
+            [node.target] if isinstance(node, ast.AnnAssign) else []
         for target in targets:
             if isinstance(target, ast.Name) and node.value is not None:
                 yield target.id, node.value
@@ -236,7 +240,7 @@ def key_asked(node):
     asked = node.slice if isinstance(node, ast.Subscript) else None
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
         asked = node.args[0]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) > 1:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr" and len(node.args) > 1:
         asked = node.args[1]
     return asked.value if isinstance(asked, ast.Constant) and isinstance(asked.value, str) else None
 
@@ -246,7 +250,7 @@ def key_asked(node):
 def options(parsed):
     """argparse: parser.add_argument("--name", default=...)."""
     for call in ast.walk(parsed):
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in ("add_argument", "option"):
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".add_argument", ".option")):
             told = {keyword.arg: keyword.value for keyword in call.keywords}
             names = [argument.value for argument in call.args
                      if isinstance(argument, ast.Constant) and isinstance(argument.value, str)]
@@ -270,7 +274,8 @@ def attributes(parsed):
     """anything.name = ..."""
     for node in ast.walk(parsed):
         if isinstance(node, ast.Assign):
-            yield from ((node.lineno, target.attr, node.value) for target in node.targets if isinstance(target, ast.Attribute))
+            yield from ((node.lineno, target.attr, node.value) for target in node.targets
+                        if isinstance(target, ast.Attribute))
 
 
 def keyed(parsed):

@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def name(self):
-        """As the user can change it: a constant's or a field's name, --lr of an option; '' where no name is to be read."""
+        """As the user changes it: a constant's or a field's name, --lr of an option; '' where no name is to be read."""
         code = self.argument or self.site.code
         found = re.match(r"(?:self\.)?(\w+)\s*(?::[^=]+)?=|.*?add_argument\(.*?['\"](--\w[\w-]*)|(--[\w-]+)", code)
         return next(filter(None, found.groups()), "") if found else ""

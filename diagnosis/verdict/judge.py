@@ -71,10 +71,11 @@ def _checked(fault, record):
 
 
 def _set_by(fault, record, finding):
-    """Where the value is set that the fault speaks of, unless the finding blames another line than the one it acts in."""
-    setting = record.setting(getattr(fault, "SET_BY", None))
-    elsewhere = setting is not None and None not in (setting.acts, finding.where) and setting.acts != finding.where
-    return None if elsewhere or setting is not None and setting.site is not None and setting.site == finding.where else setting
+    """Where the value is set that the fault speaks of; None where the finding blames another line, or that very one."""
+    setting, where = record.setting(getattr(fault, "SET_BY", None)), finding.where
+    if setting is None or where is not None and (where == setting.site or setting.acts not in (None, where)):
+        return None
+    return setting
 
 
 def in_order_of_cause(findings, faults):

@@ -611,7 +611,8 @@ def test_texts_made_equal_by_unknown_tokens_or_by_truncation_are_no_leak():
 
 def test_two_names_of_one_class_are_two_ids_for_it():
     record = healthy()
-    record.class_names, record.alike_classes = ["Positive", "negative", "neutral", "positive"], [["positive", "Positive"]]
+    record.class_names = ["Positive", "negative", "neutral", "positive"]
+    record.alike_classes = [["positive", "Positive"]]
     record.training.labels = ([0] * 10 + [1] * 30 + [2] * 30 + [3] * 30) * (len(record.training.examples) // 100)
     finding = found("label-mismatch", record, "error")
     assert "positive and Positive" in finding.title and finding.evidence["best_possible_accuracy"] == 0.9

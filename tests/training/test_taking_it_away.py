@@ -8,7 +8,7 @@ import subprocess
 import numpy
 import pytest
 import torch
-from conftest import posts, tiny_bert, write_csv
+from conftest import metrics, posts, write_csv
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, RobertaConfig
 
@@ -29,7 +29,8 @@ for folder in sys.argv[2:]:
     model, loading = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        logits = model.eval()(**tokenizer(json.loads(sys.argv[1]), truncation=True, padding=True, return_tensors="pt")).logits
+        inputs = tokenizer(json.loads(sys.argv[1]), truncation=True, padding=True, return_tensors="pt")
+        logits = model.eval()(**inputs).logits
     classify = pipeline("text-classification", model=folder)
     print(json.dumps([logits.tolist(), classify(json.loads(sys.argv[1]), truncation=True),
                       [*map(sorted, (loading["missing_keys"], loading["unexpected_keys"]))]]))
@@ -38,7 +39,7 @@ for folder in sys.argv[2:]:
 
 @pytest.fixture(scope="module")
 def run(training_script, tiny_encoder, tmp_path_factory):
-    """(folder, screen) of a run of five epochs with the default head, whose table and labels are awkward to write of."""
+    """(folder, screen) of a run of five epochs with the default head; its table and labels are awkward to write of."""
     folder = tmp_path_factory.mktemp("a | table")
     labels = {"Positive": "sehr | gut", "Negative": "<b>schlecht</b>", "Neutral": "*", "Irrelevant": "egal"}
     table = write_csv(folder / "posts.csv", [(text, labels[label]) for text, label in posts(200)] + [("", "egal")])
@@ -125,7 +126,7 @@ def test_a_model_that_differs_when_it_is_loaded_again_is_an_error(run, training_
 def test_the_card_tells_data_scores_beside_baselines_and_limits(run):
     folder, _ = run
     card = (folder / "best" / "README.md").read_text("utf-8")
-    best = max(map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()), key=lambda one: one["val_macro_f1"])
+    best = max(metrics(folder), key=lambda epoch: epoch["val_macro_f1"])
     assert f"| this model | {best['val_acc']:.3f} | " in card and f" | {best['val_macro_f1']:.3f} |" in card
     assert "| LinearSVC over TF-IDF | 1." in card and "| always " in card
     assert "180 rows of the table were trained on; left out: 1 without text." in card
@@ -139,7 +140,7 @@ def test_tensorboard_reads_the_epochs_figures(run):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     folder, _ = run
     events = event_accumulator.EventAccumulator(str(folder)).Reload()
-    for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
+    for line in metrics(folder):
         for tag, figure in (("loss/training", "train_loss"), ("macro-F1/validation", "val_macro_f1"), ("rate", "lr")):
             told = {event.step: event.value for event in events.Scalars(tag)}
             assert told[line["epoch"]] == pytest.approx(line[figure])

@@ -492,7 +492,8 @@ def bad_inputs(folder):
 @pytest.mark.parametrize("case", [
     "no such file", "no such column", "a directory", "an empty file", "one row to train on", "a header and no rows", "one class only",
     "an unknown label", "not UTF-8", "too many columns", "not a number", "an unknown constant", "an unknown strategy",
-    "no folder to write to", "a folder that root too cannot write to", "no such corrections", "a batch of one", "too long", "no such encoder"])
+    "no folder to write to", "a folder that root too cannot write to", "no such corrections", "a batch of one", "too long",
+    "no such encoder"])
 def test_bad_input_gets_one_clear_line_and_status_2(train, tmp_path, case):
     constants, message = bad_inputs(tmp_path)[case]
     status, _, errors = train(**constants)

@@ -63,7 +63,7 @@ def write_page(data, place, progress):
 
 
 def write_events(folder, epoch):
-    """One epoch's figures as TensorBoard reads them, where tensorboard is installed; a repeated epoch replaces itself."""
+    """One epoch's figures for TensorBoard, where tensorboard is installed; a repeated epoch takes its own place."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
