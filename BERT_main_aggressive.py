@@ -169,10 +169,8 @@ def prepare_data(settings):
     training, validation, whole = read_tables(settings)
     names = class_names(whole.labels)
     shared = overlap(whole if settings.VAL_PATH else training, validation)
-    warning = f"inflated: {max(shared.texts, shared.groups or 0.0):.0%} of validation stands in training" \
-        if shared.inflates else ""
     labels = class_numbers(training, names), class_numbers(validation, names)
-    data = Data(training, validation, names, *labels, shared, warning,
+    data = Data(training, validation, names, *labels, shared, shared.warning,
                 measure_baseline(training, validation, names, *labels, settings.SEED), dict(whole.dropped),
                 read_synonyms(settings.SYNONYMS_PATH) if "synonyms" in settings.AUGMENT else {})
     screen.say_split(data, settings, whole)

@@ -419,6 +419,7 @@ def test_errors_of_the_look_stand_beside_every_score_and_nobody_is_sent_to_the_d
         assert len(scores) == 2 and all(error in line for line in scores)
         assert error in (tmp_path / "run" / "best" / "README.md").read_text("utf-8")
     assert "diagnose_bert.py" not in screen and "inflated" not in screen
+    assert re.search(r"LinearSVC over TF-IDF +\S+ +\S+$", screen, re.MULTILINE)
 
 
 def test_a_split_of_its_own_has_no_text_on_both_sides_and_says_so(train, posts_csv):

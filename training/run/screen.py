@@ -151,12 +151,12 @@ def say_scores(data, place, progress):
     print(f"\n{report}\n{matrix}" if len(data.names) <= MOST_CLASSES_TOLD else
           f"\n{len(data.names)} classes: their scores are in {place.folder / 'classification_report.txt'}\n")
     margin = 1.96 * math.sqrt(best["val_acc"] * (1 - best["val_acc"]) / rows)
-    inflated = f"   {data.warning}" if data.warning else ""
+    warning, inflated = (f"   {text}" if text else "" for text in (data.warning, data.overlap.warning))
     say("best", f"epoch {best['epoch']} of {len(progress.history)}, chosen by macro-F1 on these same {rows:,} rows; "
                 f"{best['encoder']}")
     print(f"{'':<11}{'':<32}{'accuracy':>9}{'macro-F1':>10}")
     print(f"{'':<11}{'this model':<32}{best['val_acc']:>9.3f}{best['val_macro_f1']:>10.3f}   "
-          f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){inflated}")
+          f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){warning}")
     print(f"{'':<11}{baseline.linear_model:<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}"
           f"{inflated}")
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
