@@ -32,10 +32,11 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from BERT_model_aggressive import FREEZE_STRATEGIES, HEADS, BertSentimentClassifier
-from diagnosis.look import PlannedRun, Rows, look
+from diagnosis.look import PlannedRun, Rows, errors, look
 from training.constants import ConstantError, help_text, read_constants
 from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
+from training.encoder.hub_format import same_class
 from training.encoder.processor import draw_dropout_quickly
 from training.run import screen
 from training.run.baseline import measure_baseline
@@ -46,7 +47,7 @@ from training.run.interruption import Interrupted, Interruption, command_to_resu
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
                                        make_optimizer, make_schedule, warm_up_steps, weigh_group)
 from training.run.process import process_set_up
-from training.run.results import epoch_figures, write_page, write_results
+from training.run.results import compare_reloaded, epoch_figures, write_page, write_results
 from training.run.state import Progress, resume, rows_sha256, save_state, table_sums
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
 from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
@@ -59,7 +60,7 @@ from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
 from training.texts.splitting import overlap
-from training.texts.tables import Table, class_names, class_numbers
+from training.texts.tables import Table, alike_labels, class_names, class_numbers
 
 # data
 TRAIN_PATH = "data/sample.csv"      # CSV, TSV, JSON, .xlsx or .parquet, plain or .gz
@@ -74,7 +75,7 @@ QUOTING = ""                        # double: cells may stand in double quotes; 
                                     # empty: recognised
 CORRECTIONS_PATH = ""               # a run's confidently_wrong.csv, its column corrected filled in; empty: none
 VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PATH is given
-MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
+MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random, and validate on 2,000 others; 0: on all
 
 # model
 MODEL_NAME = "bert-base-uncased"    # folder or hub name; bert-base-uncased alone falls back to the embedded encoder
@@ -168,10 +169,8 @@ def prepare_data(settings):
     training, validation, whole = read_tables(settings)
     names = class_names(whole.labels)
     shared = overlap(whole if settings.VAL_PATH else training, validation)
-    warning = f"inflated: {max(shared.texts, shared.groups or 0.0):.0%} of validation stands in training" \
-        if shared.inflates else ""
     labels = class_numbers(training, names), class_numbers(validation, names)
-    data = Data(training, validation, names, *labels, shared, warning,
+    data = Data(training, validation, names, *labels, shared, shared.warning,
                 measure_baseline(training, validation, names, *labels, settings.SEED), dict(whole.dropped),
                 read_synonyms(settings.SYNONYMS_PATH) if "synonyms" in settings.AUGMENT else {})
     screen.say_split(data, settings, whole)
@@ -213,8 +212,11 @@ def prepare_learner(settings, data, model, precision, team):
     screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
     run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
-                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer))
-    screen.say_look(look(model, optimizer, schedule, run, __file__))
+                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer), data.names,
+                     alike_labels(data.names))
+    judgement = look(model, optimizer, schedule, run, __file__)
+    screen.say_look(judgement)
+    data.warning = "; ".join(filter(None, [data.warning, *errors(judgement, but=("leakage",) * data.overlap.inflates)]))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
     weights = class_loss_weights(data.training_labels, len(data.names), precision.device) \
@@ -227,7 +229,7 @@ def prepare_learner(settings, data, model, precision, team):
 def facts_of(data, learner, steps):
     """What config.json tells of a run beside its constants."""
     return {"encoder": learner.model.encoder_name, "device": str(learner.precision.device),
-            "precision": learner.precision.name, "label_names": data.names,
+            "precision": learner.precision.name, "label_names": data.names, "same_class": same_class(learner.model),
             "training_rows": len(data.training), "validation_rows": len(data.validation),
             "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
             "trainable_parameters": learner.model.trainable_parameters(),
@@ -386,7 +388,7 @@ def finish_epoch(data, learner, place, progress, seen, validated):
     settings, (logits, val_loss) = place.settings, validated
     probabilities = logits.softmax(dim=1).numpy()
     progress.history.append(epoch_figures(progress.epoch, seen, val_loss, probabilities.argmax(axis=1), data.labels)
-                            | {"encoder": learner.model.encoder_name, "inflated": bool(data.warning)})
+                            | {"encoder": learner.model.encoder_name, "inflated": data.overlap.inflates})
     screen.say_epoch(progress.history, data.baseline, data.warning)
     make_folder(place)
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
@@ -437,6 +439,10 @@ def train(settings, arguments, command="", team=ALONE):
         screen.say_scores(data, place, progress)
         if settings.ENSEMBLE:
             say_ensemble(data, learner, place, progress, evaluate)
+        if place.writes:
+            best = place.folder / "best"
+            model = BertSentimentClassifier.from_pretrained(best)
+            screen.say("saved", compare_reloaded(model, data, progress.best, best))
         screen.say_results(place.folder, time.perf_counter() - began)
         return 0
 

@@ -15,6 +15,7 @@ and one for each class added. data/README.md lists the formats; - is CSV from st
     python BERT_model_aggressive.py runs/mine/best posts.csv > scored.csv
     python BERT_model_aggressive.py runs/mine/best posts.jsonl.gz --TEXT_COLUMN=body > scored.jsonl
     cat posts.csv | python BERT_model_aggressive.py runs/mine/best - --COLUMN_NAMES=id,text > scored.csv
+    python BERT_model_aggressive.py --EXPORT=onnx runs/mine/best        writes model.onnx there, for other programs
 
 | strategy | frozen                                             | trainable, bert-base with the BatchNorm head |
 | none     | nothing                                            | 110,009,860 |
@@ -40,7 +41,9 @@ from training.encoder.end_to_end import end_to_end, ending_with_first_tokens, tr
 from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_modules, encoder_layers, find_encoder,
                                       first_line, load_encoder, quiet_transformers)
 from training.encoder.frozen import frozen_bottom, starting_above
+from training.encoder.hub_format import own_names, stored_names, whole_config
 from training.encoder.processor import multiply_quickly
+from training.export import ExportError, export_onnx
 from training.files import replaced_together
 from training.memory import out_of_memory
 from training.scoring import open_to_score, score_table
@@ -222,18 +225,22 @@ class BertSentimentClassifier(nn.Module):
     def save_pretrained(self, folder):
         """Write weights (safetensors), configuration (JSON) and tokenizer: all that from_pretrained needs.
 
+        transformers' own classes read the folder too, as training/encoder/hub_format.py tells.
         Whatever stood there stays whole until the new files are: each is written beside and renamed, the weights last.
         """
         with replaced_together(Path(folder), last=WEIGHTS_FILE) as beside:
-            self.encoder.config.to_json_file(beside / ENCODER_CONFIG_FILE, use_diff=False)
+            whole_config(self).to_json_file(beside / ENCODER_CONFIG_FILE, use_diff=False)
             if self.tokenizer is not None:
+                self.tokenizer.model_max_length = self.max_length
                 with quiet_transformers():
                     self.tokenizer.save_pretrained(beside)
             description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
                            "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
-            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, beside / WEIGHTS_FILE)
+            names = stored_names(self)
+            save_file({names[name]: tensor.contiguous() for name, tensor in self.state_dict().items()},
+                      beside / WEIGHTS_FILE, metadata={"format": "pt"})
 
     @classmethod
     def from_pretrained(cls, folder):
@@ -255,7 +262,7 @@ class BertSentimentClassifier(nn.Module):
             model = cls(description["encoder"], num_classes=len(description["label_names"]),
                         encoder=encoder, tokenizer=tokenizer,
                         **{name: value for name, value in description.items() if name != "encoder"})
-            model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+            model.load_state_dict(own_names(load_file(folder / WEIGHTS_FILE), model))
         except EncoderError:
             raise
         except Exception as error:      # JSON, safetensors and shapes each have errors of their own
@@ -280,7 +287,9 @@ def read_arguments(arguments):
     parser = argparse.ArgumentParser(prog="python BERT_model_aggressive.py", description=__doc__, allow_abbrev=False,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="a saved classifier, such as runs/mine/best")
-    parser.add_argument("table", help=".csv, .tsv, .jsonl, .json, .xlsx, .parquet, also .gz; - is CSV from standard input")
+    parser.add_argument("table", nargs="?",
+                        help=".csv, .tsv, .jsonl, .json, .xlsx, .parquet, also .gz; - is CSV from standard input")
+    parser.add_argument("--EXPORT", choices=("onnx",), metavar="onnx", help="write it as model.onnx instead")
     parser.add_argument("--TEXT_COLUMN", default="text", metavar="NAME", help="the column of the texts (default: text)")
     parser.add_argument("--COLUMN_NAMES", default="", metavar="A,B,C", help="the columns of a file without header line")
     parser.add_argument("--ENCODING", default="", metavar="NAME", help="of the file (default: recognised)")
@@ -294,6 +303,8 @@ def read_arguments(arguments):
 
     parser.error = refuse
     settings = parser.parse_args(arguments)
+    if (settings.table is None) == (settings.EXPORT is None):
+        parser.error("give a table to score, or --EXPORT=onnx")
     if settings.BATCH_SIZE < 1:
         parser.error(f"--BATCH_SIZE={settings.BATCH_SIZE}: at least one text is predicted at once")
     settings.COLUMN_NAMES = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
@@ -314,6 +325,10 @@ def main(arguments):
         model = BertSentimentClassifier.from_pretrained(settings.folder)
         if model.tokenizer is None:
             raise EncoderError(f"{settings.folder} has no tokenizer, which a table of texts needs")
+        if settings.EXPORT:
+            path, difference = export_onnx(model, Path(settings.folder))
+            print(f"wrote {path}: its probabilities are within {difference:.0e} of the model's")
+            return 0
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.run_end_to_end()
         if model.device().type == "cpu":
@@ -322,7 +337,7 @@ def main(arguments):
         source, text_column = open_to_score(settings.table, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
                                             settings.ENCODING, settings.QUOTING)
         scored, total = score_table(model, source, sys.stdout, text_column, settings.BATCH_SIZE, signals)
-    except (EncoderError, TableError) as error:
+    except (EncoderError, TableError, ExportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:

@@ -81,7 +81,7 @@ def conclude(observer):
             torch.autocast("cuda", enabled=False):
         observer.before_training = observer.before_training or attempt(observer.describe_model)
         for part in (assemble.fill, inputs.fill_splits, scores.fill_scores, inputs.fill_tokenizer,
-                     inputs.fill_features):
+                     inputs.fill_features, assemble.fill_settings):
             attempt(part, observer)
             observer.write(record)
         live = live_objects(observer)

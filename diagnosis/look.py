@@ -9,10 +9,11 @@ freezing, what the optimizer holds, the whole schedule. Nothing is run, moved or
 
 import functools
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diagnosis.record import facts
+from diagnosis.record import facts, origins
 from diagnosis.record.record import Plan, Record, Schedule, Split, Tokenizer
 from diagnosis.verdict.judge import judge
 from diagnosis.verdict.report import finding_lines, screen_width
@@ -39,6 +40,8 @@ class PlannedRun:
     tokenizer: object | None = None     # of transformers
     max_length: int | None = None       # tokens to which it cut the texts
     full_lengths: Sequence[int] = ()    # tokens of some texts before that; empty: truncation is not checked
+    class_names: Sequence[str] = ()     # in the order of the class ids
+    alike_classes: Sequence[Sequence[str]] = ()     # names of classes that are probably one, as the script judges names
 
 
 def look(model, optimizer, schedule, run, target=""):
@@ -46,7 +49,7 @@ def look(model, optimizer, schedule, run, target=""):
 
     schedule    the scheduler object, stepped after every optimizer step; None: a constant rate
     run         the PlannedRun
-    target      the script's name, for the report
+    target      the script's path, in which the constants are found that a finding's help names
     """
     record = Record(target=target, ended="looked", device=str(next(model.parameters()).device))
     encoder = facts.find_encoder(model)
@@ -63,6 +66,9 @@ def look(model, optimizer, schedule, run, target=""):
         record.tokenizer = _tokenizer(run.tokenizer, run.max_length, run.full_lengths)
     record.training = _split(run.training, run.batch_size)
     record.validation = _split(run.validation, run.batch_size) if run.validation and len(run.validation.ids) else None
+    if target:
+        record.settings = origins.settings({}, [target], sys.argv[1:])
+    record.class_names, record.alike_classes = list(run.class_names), [list(names) for names in run.alike_classes]
     record.classes = len(set(map(int, run.training.labels))) or None
     return judge(record)
 
@@ -72,6 +78,11 @@ def told(judgement):
     blocks = [finding_lines(finding, [also for also in consequences if also.level != "note"], screen_width())
               for finding, consequences in judgement.causes if finding.level != "note"]
     return [line for block in blocks for line in [*block, ""]][:-1] or [summary(judgement)]
+
+
+def errors(judgement, but=()):
+    """What was found at level error, a line each; without what follows from it and without faults of these names."""
+    return [finding.title for finding, _ in judgement.causes if finding.level == "error" and finding.name not in but]
 
 
 def summary(judgement):

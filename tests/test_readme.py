@@ -91,6 +91,20 @@ def test_every_file_named_exists(readme):
     assert not missing
 
 
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+def test_a_readme_is_short_and_its_pictures_are_small_and_there(readme):
+    text = readme.read_text("utf-8")
+    assert len(text.splitlines()) <= 180
+    pictures = [ROOT / name for name in re.findall(r"!\[.*?\]\((.*?)\)", text)]
+    assert pictures and all(picture.stat().st_size < 150_000 for picture in pictures)
+
+
+def test_the_scripts_of_the_measurements_exist():
+    page = ROOT / "tests" / "benchmarks" / "README.md"
+    scripts = {word for line in commands(page) for word in shlex.split(line) if word.endswith(".py")}
+    assert len(scripts) >= 4 and all((ROOT / script).exists() for script in scripts)
+
+
 def test_the_chinese_readme_has_the_same_commands_and_figures():
     chinese = ROOT / "README.zh-CN.md"
     assert commands(chinese) == commands(ROOT / "README.md")

@@ -7,6 +7,7 @@ encoder/        where the encoder comes from, and what makes it fast
 run/            what a run is made of beside its loop: data, optimization, states, what it says
 report/         the page of a run
 scoring.py      a table scored
+export.py       a saved model as ONNX
 files.py        files that are whole or not there
 memory.py       how much there is, how it is kept, and what says that it was not enough
 """

@@ -7,6 +7,7 @@ A fault's file holds, in this order:
 - GROUP: 'data', 'input', 'model', 'optimization', 'precision' or 'evaluation';
 - EFFECT: 'stops' (nothing is learned), 'slows' (less is learned) or 'misleads' (the figures are wrong);
 - CAUSED_BY: names of the faults that produce this one; it then stands behind them;
+- SET_BY, where the fault is a value's: its name in record/origins.py, for the line in which the script sets it;
 - check(record): a plain function from a Record to a Finding, to NotMeasured, or to None.
 
 To add a fault, add such a file and a test; nothing else lists them. What several checks measure has its place in

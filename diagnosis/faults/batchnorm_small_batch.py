@@ -34,6 +34,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "model"
 EFFECT = "slows"
 CAUSED_BY = ("eval-mode",)
+SET_BY = "batch_size"
 
 FEW_ERROR, FEW_WARNING = 4, 8       # rows of the usual batch below these; 16 and more are usual
 KINDS = ("BatchNorm", "SyncBatchNorm", "LazyBatchNorm")

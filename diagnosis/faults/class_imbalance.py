@@ -27,6 +27,7 @@ Not to be confused with
     is large. These cost little and need no remedy.
 """
 
+import re
 from collections import Counter
 
 from sklearn.metrics import f1_score
@@ -40,6 +41,7 @@ from diagnosis.verdict.measures import (IGNORED, drawn_at_random, known_training
 GROUP = "data"
 EFFECT = "misleads"
 CAUSED_BY = ("labels-single-class", "label-out-of-range", "rows-repeated")
+SET_BY = "class_weights"
 
 MAJORITY = 0.85             # of all rows: the accuracy of looking at no text
 LARGE, TIMES = 0.60, 10     # or: a class of this share that is so many times the smallest
@@ -64,13 +66,22 @@ def check(record):
     if share >= labels_single_class.NEARLY_ALL:
         return NotMeasured("nearly every label is one class: see labels-single-class")
     return Finding(
-        "warning", f"class {largest} has {percent(share)} of the training rows, {times:.0f} times class {smallest}", {
+        "warning", f"{record.class_named(largest)} has {percent(share)} of the training rows, {times:.0f} times "
+        f"{record.class_named(smallest)}", {
             "labels": len(labels), "counts": {str(label): number for label, number in counts[:20]},
             "largest_share": rounded(share), "largest_over_smallest": rounded(times)},
-        f"Always naming class {largest} gives an accuracy of {percent(share)}, so that accuracy says nothing, and rare "
-        "classes hardly count in the loss.",
-        "Judge by macro-F1, and give the loss class weights (or the loader a WeightedRandomSampler).",
+        f"Always naming {record.class_named(largest)} gives an accuracy of {percent(share)}, so that accuracy says "
+        "nothing, and rare classes hardly count in the loss.",
+        f"Judge by macro-F1, and {_balance(record)}.",
         record.training.made)
+
+
+def _balance(record):
+    """What to do about it: the script's own switch where it has one that is off."""
+    setting = record.setting("class_weights")
+    if setting is not None and setting.site is not None and re.search(r"=\s*False\b", setting.site.code):
+        return f"set {setting.name}=True"
+    return "give the loss class weights (or the loader a WeightedRandomSampler)"
 
 
 def _rare_classes_are_found(record):

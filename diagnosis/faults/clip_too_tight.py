@@ -40,6 +40,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "optimization"
 EFFECT = "stops"
 CAUSED_BY = ("clip-before-unscale",)
+SET_BY = "max_norm"
 
 SMALL, TINY = 0.5, 0.1      # share of its step that Adam keeps: below the first a warning, the second an error
 FALL = 0.05                 # nats: gradient descent could lower the loss by no more in the whole run

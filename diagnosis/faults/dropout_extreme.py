@@ -27,6 +27,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ()
+SET_BY = "dropout"
 
 HEAD_WARNING, HEAD_ERROR = 0.6, 0.8
 ENCODER_WARNING, ENCODER_ERROR = 0.4, 0.6       # in each of its layers; pre-trained ones have 0.1

@@ -2,7 +2,8 @@
 
 What it is
     The label names are turned to numbers twice, and not in the same way: from a set (whose order changes from run to
-    run), from each file's own order of appearance, or from a list typed twice.
+    run), from each file's own order of appearance, or from a list typed twice. Or one class has two names (Positive and
+    positive, 1 and 1.0) and so two ids.
 
 How it shows
     The training loss falls as it should and the validation accuracy stays at chance or far below it: 4 % became 91 %
@@ -11,7 +12,8 @@ How it shows
 How it is found
     What the training labels say is asked of the validation texts: by texts that stand in both sets, and by a linear
     model over token ids. If the validation labels fit clearly better (McNemar's test, p < 0.001; Cohen's kappa, which
-    a constant answer cannot raise) after two or more of them are exchanged, their ids differ.
+    a constant answer cannot raise) after two or more of them are exchanged, their ids differ. Two names of one class
+    are seen where the script tells its classes' names.
 
 Wrong
     def encode(rows):
@@ -57,6 +59,8 @@ CHANCE = 0.001
 
 
 def check(record):
+    if record.alike_classes and record.training.labels:
+        return _two_names(record)
     training, validation = record.training, record.validation
     if validation is None or not validation.examples:
         return NotMeasured("no validation examples are known")
@@ -83,6 +87,21 @@ def check(record):
             return _finding(exchange | {"kappa_within_training": rounded(kappa, 3)}, "a linear model of the tokens",
                             record)
     return None
+
+
+def _two_names(record):
+    """Classes that bear several names: which of them a text has nobody can tell, so only the commonest can be right."""
+    rows = Counter(record.class_names[label] for label in record.training.labels)
+    lost = sum(sum(rows[name] for name in names) - max(rows[name] for name in names) for names in record.alike_classes)
+    told = "; ".join(" and ".join(names) for names in record.alike_classes[:3])
+    return Finding(
+        "error", f"one class has several names, each with an id of its own ({told})",
+        {"rows": rows.total(), "rows_by_name": {name: rows[name] for names in record.alike_classes for name in names},
+         "best_possible_accuracy": rounded(1 - lost / rows.total())},
+        "No text says how its class was spelled: the model can only guess the commoner name, and every score counts "
+        "the other as wrong.",
+        "Write each class in one way in the table; if they are different classes, give them names that differ in more "
+        "than spelling.", record.training.made)
 
 
 def _by_twins(rows, labels, others):

@@ -51,7 +51,7 @@ def check(record):
     if share < 1 and rebalanced(record):
         return None
     return Finding(
-        "error", f"{percent(share)} of the training labels are class {largest}", {
+        "error", f"{percent(share)} of the training labels are {record.class_named(largest)}", {
             "labels": len(labels), "class": largest, "share": rounded(share),
             "counts": {str(label): number for label, number in Counter(labels).most_common(10)},
             "all_rows_counted": whole},

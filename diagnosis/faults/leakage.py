@@ -21,7 +21,8 @@ Right
     rows, validation_rows = train_test_split(different, test_size=0.3, random_state=0)
 
 Not to be confused with
-    The 2 to 5 % of equal short texts that an honest random split of real data has. Texts made equal by truncation.
+    The 2 to 5 % of equal short texts that an honest random split of real data has. Texts made equal by truncation, or
+    by unknown tokens: rows that are full of these are left out.
 """
 
 import random
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import fisher_exact
 
+from diagnosis.faults import text_truncated, text_unknown
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import SEED, contents, nearest_similarity, token_matrix
@@ -48,6 +50,7 @@ QUERIES = 1000              # rows looked up of each set
 MOST_ROWS = 8000            # training rows in which they are looked for
 OFTEN, LONG = 3, 6          # where exact copies are compared: at most so often in both sets; at least so many tokens
 CHANCE = 0.001              # of Fisher's test between the two
+UNKNOWN = 0.1               # share of a row's tokens from which on equal tokens are not equal texts
 
 
 @dataclass
@@ -69,7 +72,12 @@ def check(record):
     rows = contents(training.examples + validation.examples)
     rows, others = rows[:len(training.examples)], rows[len(training.examples):]
     known = 1.0 if training.complete or not training.rows else min(1.0, len(rows) / training.rows)
-    rows, others = [row for row in rows if row], [row for row in others if row]
+    if text_truncated.leaves_scraps(record):
+        return NotMeasured("truncation leaves a few tokens of each text (text-truncated), which makes texts equal")
+    with_text = sum(map(bool, others))
+    rows, others = (_told_apart(some, text_unknown.unknown_id(record)) for some in (rows, others))
+    if 2 * len(others) < with_text:
+        return NotMeasured("most validation rows are full of unknown tokens (text-unknown), which makes texts equal")
     if len(others) < ENOUGH or len(rows) < ENOUGH:
         return NotMeasured(f"{len(rows)} training and {len(others)} validation rows with text are too few")
 
@@ -106,6 +114,11 @@ def check(record):
         "Take copies out before splitting, or split by their source (StratifiedGroupKFold by tweet, author or "
         "document), and drop validation rows that occur in training.",
         validation.made or training.made)
+
+
+def _told_apart(rows, unknown):
+    """The rows whose tokens tell one text from another."""
+    return [row for row in rows if row and row.count(unknown) <= UNKNOWN * len(row)]
 
 
 def _exceeds(held, own, known):

@@ -43,6 +43,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "optimization"
 EFFECT = "stops"
 CAUSED_BY = ("loss-sign", "gradients-accumulate", "loss-mismatched", "rows-repeated")
+SET_BY = "lr"
 
 SUSPICIOUS = 1.5e-4         # Adam's rate on an encoder: three times the common 5e-5; below it other faults do the harm
 SUSPICIOUS_LARGE = 2.5e-5   # the same for a hidden size of 1,024 and more

@@ -44,6 +44,7 @@ EFFECT = "stops"
 CAUSED_BY = ("encoder-frozen", "lr-zero", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted",
              "clip-too-tight", "clip-before-unscale", "half-weights", "optimizer-missing-params", "head-frozen",
              "model-remade")
+SET_BY = "lr"
 
 # (highest rate at which the bound is asked for, sum of rates that is an error, sum that is a warning)
 WHOLE = (5e-6, 2e-4, 5e-4)

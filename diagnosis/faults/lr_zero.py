@@ -40,6 +40,7 @@ GROUP = "optimization"
 EFFECT = "stops"
 CAUSED_BY = ("schedule-per-epoch", "warmup-too-long", "schedule-exhausted", "half-weights", "clip-before-unscale",
              "clip-too-tight", "optimizer-missing-params")
+SET_BY = "lr"
 
 ZERO = 1e-10        # Adam's steps of this length round to nothing in any fp32 weight above 2e-3
 TINY = 1e-7         # below this rate Adam's updates may round to nothing; above it something else makes them small

@@ -73,7 +73,7 @@ def check(record):
     stopped = sign_of_standstill(record, passes)
     if not stopped:
         return None
-    return Finding("warning", f"every prediction is class {favourite}",
+    return Finding("warning", f"every prediction is {record.class_named(favourite)}",
                    {"share_of_predictions": rounded(share), "rows": len(guesses),
                     "share_of_labels": rounded(labels.count(favourite) / len(labels)), "sign": stopped},
                    "the model does not tell the texts apart; its accuracy is the share of that class",

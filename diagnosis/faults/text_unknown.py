@@ -29,6 +29,7 @@ from diagnosis.verdict.measures import contents, training_batches
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("tokenizer-mismatch",)
+SET_BY = "model_name"
 
 WARNING, ERROR = 0.10, 0.30     # of the tokens of the texts; tweets with emojis and an English vocabulary have 1 to 3 %
 ENOUGH = 200                    # tokens
@@ -36,10 +37,8 @@ ENOUGH = 200                    # tokens
 
 def check(record):
     tokenizer = record.tokenizer
-    if tokenizer is not None and tokenizer.unknown_id is None:
-        return None     # byte-level and character vocabularies know everything
-    if tokenizer is not None and tokenizer.unknown_id in (tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id):
-        return None     # GPT-2 and its kin: one token for end and unknown, which never stands for text
+    if tokenizer is not None and unknown_id(record) is None:
+        return None
     unknown, tokens = _count(record)
     if tokens < ENOUGH:
         return NotMeasured("no tokenizer was seen, so its unknown token is not known" if tokenizer is None else
@@ -53,9 +52,23 @@ def check(record):
             "unknown_id": tokenizer.unknown_id if tokenizer else None,
             "tokenizer": tokenizer.name if tokenizer else ""},
         "All unknown words are one and the same to the model, so what they say about the class is lost.",
-        "Take a tokenizer and a checkpoint made for this language and spelling, and leave do_lower_case as the "
-        "checkpoint has it.",
+        f"Take a tokenizer and a checkpoint made for this language and spelling, {_named(record)}bert-base-chinese for "
+        "Chinese, from the hub, a mirror in HF_ENDPOINT or a folder; and leave do_lower_case as the checkpoint has it.",
         tokenizer.site if tokenizer else None)
+
+
+def _named(record):
+    """The script's own name for its checkpoint, as in MODEL_NAME=."""
+    setting = record.setting("model_name")
+    return f"{setting.name}=" if setting is not None and setting.name else ""
+
+
+def unknown_id(record):
+    """The token that stands for text which the vocabulary does not hold; None where none does or none was seen."""
+    tokenizer = record.tokenizer
+    if tokenizer is None or tokenizer.unknown_id in (tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id):
+        return None     # GPT-2 and its kin: one token for end and unknown, which never stands for text
+    return tokenizer.unknown_id     # None: byte-level and character vocabularies know everything
 
 
 def _count(record):

@@ -44,6 +44,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "optimization"
 EFFECT = "stops"
 CAUSED_BY = ("schedule-per-epoch",)
+SET_BY = "warmup"
 
 MUCH, MOST = 0.5, 0.9       # of the plan; the contract's "most of the run" and "or more"
 FEW = 3                     # steps measured in each third of those seen

@@ -39,6 +39,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "optimization"
 EFFECT = "stops"
 CAUSED_BY = ("lr-too-high",)
+SET_BY = "weight_decay"
 
 BITES, OVERWHELMS = 0.1, 0.5    # of each weight, taken away over the whole run
 USUAL = 0.1                     # decays up to this are not to blame, whatever the rate makes of them

@@ -7,7 +7,7 @@ import torch
 
 from diagnosis.observe import libraries
 from diagnosis.observe.plan import fill_plan
-from diagnosis.record import facts, source
+from diagnosis.record import facts, origins, source
 from diagnosis.record.graph import norms
 from diagnosis.record.record import Module
 
@@ -38,6 +38,22 @@ def fill(observer):
     record.adapter_site = source.make_site(*adapters[0]) if adapters else None
     record.called = source.names_called(source.users_files(observer.script))
     record.freezes = observer.freezes.describe(before, observer.script)
+
+
+def fill_settings(observer):
+    """Where the values are set that checks speak of; last, since it needs the sites of all the rest."""
+    record = observer.record
+    clipped = next((step.clip.site for step in record.steps if step.clip is not None), None)
+    acting = {"max_norm": clipped, "batch_size": record.training.made,
+              "model_name": record.encoder.made if record.encoder else None,
+              "max_length": record.tokenizer.site if record.tokenizer else None}
+    if record.groups:
+        acting |= {"lr": record.groups[0].made, "weight_decay": record.groups[0].made}
+    if record.schedules:
+        acting |= {"warmup": record.schedules[0].made}
+    record.settings = origins.settings(acting, source.users_files(observer.script), record.arguments)
+    before = observer.before_training
+    record.class_names = facts.class_names(before.model, record.classes) if before is not None else []
 
 
 def fill_batches(observer):

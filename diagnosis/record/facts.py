@@ -41,6 +41,16 @@ def find_encoder(model):
     return structure.find(model)
 
 
+def class_names(model, classes):
+    """The classes' names by id, where the model bears them: in its configuration, or as its one list of so many texts."""
+    given = getattr(getattr(model, "config", None), "id2label", None)
+    if isinstance(given, dict) and len(given) == classes and not str(given.get(0, "")).startswith("LABEL_"):
+        return [str(given[number]) for number in sorted(given)]
+    lists = [held for held in vars(model).values() if isinstance(held, (list, tuple)) and len(held) == classes
+             and all(isinstance(name, str) for name in held)]
+    return list(lists[0]) if len(lists) == 1 else []
+
+
 def names_in(model, encoder):
     """{id of a parameter: (name in the model, name in the encoder or None)}"""
     inside = {id(tensor): name for name, tensor in encoder.named_parameters()} if encoder is not None else {}

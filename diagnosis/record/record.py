@@ -8,6 +8,7 @@ so each can be tested on a record written by hand. A fact that was not measured 
 import dataclasses
 import json
 import math
+import re
 import typing
 from dataclasses import dataclass, field
 
@@ -34,6 +35,22 @@ class Warned:
     """What a library said, once however often it said it."""
     text: str
     site: Site | None = None    # the script's line that led to it
+
+
+@dataclass
+class Setting:
+    """Where a value of the run is set: a constant, a default, a field, or an argument of the script."""
+    of: str                     # 'lr', 'max_length', ...: the names are origins.VALUES
+    site: Site | None
+    argument: str = ""          # '--LEARNING_RATE=0', where the site is None
+    acts: Site | None = None    # the call in which it acts, where one was seen
+
+    @property
+    def name(self):
+        """As the user changes it: a constant's or a field's name, --lr of an option; '' where no name is to be read."""
+        code = self.argument or self.site.code
+        found = re.match(r"(?:self\.)?(\w+)\s*(?::[^=]+)?=|.*?add_argument\(.*?['\"](--\w[\w-]*)|(--[\w-]+)", code)
+        return next(filter(None, found.groups()), "") if found else ""
 
 
 @dataclass
@@ -358,6 +375,8 @@ class Record:
     seconds: float = 0.0
     crash: Crash | None = None
     classes: int | None = None          # distinct training labels
+    class_names: list[str] = field(default_factory=list)            # by class id, where the script told them
+    alike_classes: list[list[str]] = field(default_factory=list)    # names among them that are probably one class
     several_texts: bool = False         # the encoder reads more than one text of each row (pairs, parts of a document):
                                         # one of them alone is no example, and none are kept
     backwards: int = 0                  # backward calls in all
@@ -395,11 +414,21 @@ class Record:
     repeated: Repeated | None = None
     functional_dropouts: list[Site] = field(default_factory=list)   # calls of F.dropout that drop in training
     one_column_argmax: Site | None = None       # where the script takes argmax of a table with a single column
+    settings: list[Setting] = field(default_factory=list)
     observer_errors: list[str] = field(default_factory=list)    # what went wrong in observing; facts may be missing
 
     def control(self, name):
         """The control of that name, or None."""
         return next((control for control in self.controls if control.name == name), None)
+
+    def class_named(self, number):
+        """'Negative', or 'class 1' where the script told no names."""
+        told = isinstance(number, int) and 0 <= number < len(self.class_names)
+        return self.class_names[number] if told else f"class {number}"
+
+    def setting(self, of):
+        """Where that value is set, or None."""
+        return next((setting for setting in self.settings if setting.of == of), None)
 
     def batches_of(self, role):
         return [batch for batch in self.batches if batch.role == role]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from diagnosis.record.record import Site
+from diagnosis.record.record import Setting, Site
 
 LEVELS = ("error", "warning", "note")
 
@@ -19,6 +19,7 @@ class Finding:
     fix       one or two sentences: the smallest change that mends it
     where     the line, where known
     name      filled in by judge.py from the check's file name
+    set_by    where the value that acts in that line is set; filled in by judge.py from the check's SET_BY
     """
     level: str
     title: str
@@ -27,6 +28,7 @@ class Finding:
     fix: str
     where: Site | None = None
     name: str = field(default="")
+    set_by: Setting | None = None
 
 
 @dataclass

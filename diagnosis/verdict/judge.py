@@ -36,7 +36,7 @@ def judge(record):
         elif isinstance(outcome, NotMeasured):
             judgement.not_checked.append((name, outcome.reason))
         else:
-            outcome.name = name
+            outcome.name, outcome.set_by = name, _set_by(fault, record, outcome)
             judgement.findings.append(outcome)
     judgement.findings = in_order_of_cause(judgement.findings, faults)
     if not record.optimizer_steps:      # a crash before the first step comes before all that it kept from happening
@@ -68,6 +68,14 @@ def _checked(fault, record):
         return fault.check(record)
     except Exception as error:
         return NotMeasured(f"the check itself failed: {type(error).__name__}: {error}")
+
+
+def _set_by(fault, record, finding):
+    """Where the value is set that the fault speaks of; None where the finding blames another line, or that very one."""
+    setting, where = record.setting(getattr(fault, "SET_BY", None)), finding.where
+    if setting is None or where is not None and (where == setting.site or setting.acts not in (None, where)):
+        return None
+    return setting
 
 
 def in_order_of_cause(findings, faults):

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import math
 import platform
+import re
 import shutil
 import textwrap
 from pathlib import Path
@@ -54,6 +55,7 @@ def finding_lines(finding, consequences, width):
                           break_on_hyphens=False)
     if finding.where:
         lines.append(f"  --> {place(finding.where)}  {finding.where.code}".rstrip())
+    lines += set_lines(finding)
     evidence = finite(finding.evidence).items()
     measured = "; ".join(f"{name.replace('_', ' ')} {readable(value)}" for name, value in evidence)
     said = [("measured: ", measured), ("why:  ", finding.why), ("help: ", finding.fix)]
@@ -62,6 +64,20 @@ def finding_lines(finding, consequences, width):
         lines += textwrap.wrap(text, width, initial_indent="  " + word, subsequent_indent=" " * (2 + len(word)),
                                break_on_hyphens=False) if text else []
     return lines
+
+
+def set_lines(finding):
+    """Beside the line in which a value acts, the one in which it is set."""
+    setting = finding.set_by
+    if setting is None:
+        return []
+    return [f"  set by {setting.argument}" if setting.argument else
+            f"  set in {place(setting.site)}  {without_comment(setting.site.code)}".rstrip()]
+
+
+def without_comment(code):
+    """A line of source as far as its comment; a # within quotes counts for none."""
+    return re.split(r"\s+# ", code)[0]
 
 
 def warning_lines(record, width):
@@ -150,8 +166,12 @@ def finding_json(finding):
     where = {"file": finding.where.file, "line": finding.where.line} if finding.where else None
     if where and finding.where.cell:
         where["cell"] = finding.where.cell
+    setting = finding.set_by
+    set_by = {"set_by": {"argument": setting.argument} if setting.argument else
+              {"file": setting.site.file, "line": setting.site.line}} if setting else {}
     return {"name": finding.name, "level": finding.level, "title": finding.title,
-            "evidence": finite(finding.evidence), "why": finding.why, "fix": finding.fix, "where": where}
+            "evidence": finite(finding.evidence), "why": finding.why, "fix": finding.fix, "where": where,
+            **set_by}
 
 
 def finite(value):
@@ -204,6 +224,7 @@ def finding_markdown(finding, heading):
     lines = [f"{heading} {finding.level}: `{finding.name}`", "", f"{finding.title[:1].upper()}{finding.title[1:]}.", ""]
     if finding.where:
         lines += [f"`{place(finding.where)}`" + (f": `{finding.where.code}`" if finding.where.code else ""), ""]
+    lines += [line.strip() for line in set_lines(finding)] + [""] * bool(finding.set_by)
     if finding.evidence:
         lines += ["| measured | value |", "| --- | --- |"]
         evidence = finite(finding.evidence).items()

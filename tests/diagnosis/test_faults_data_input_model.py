@@ -596,6 +596,28 @@ def test_a_leak_into_a_known_sample_is_extrapolated_and_says_so():
     not_measured("leakage", record)     # nothing met, but nine tenths of the training rows are not known
 
 
+def test_texts_made_equal_by_unknown_tokens_or_by_truncation_are_no_leak():
+    record = healthy()
+    for split in (record.training, record.validation):
+        split.examples = [[101, *[record.tokenizer.unknown_id] * (6 + number % 3), 1000 + number % 5, 102]
+                          for number in range(len(split.examples))]
+    assert "unknown tokens" in check("leakage", record).reason
+    record = healthy()
+    for split in (record.training, record.validation):
+        split.examples = [[101, 1000 + number % 30, 102] for number in range(len(split.examples))]
+    record.tokenizer.full_lengths, record.tokenizer.kept_lengths = [30] * 100, [3] * 100
+    assert "text-truncated" in check("leakage", record).reason
+
+
+def test_two_names_of_one_class_are_two_ids_for_it():
+    record = healthy()
+    record.class_names = ["Positive", "negative", "neutral", "positive"]
+    record.alike_classes = [["positive", "Positive"]]
+    record.training.labels = ([0] * 10 + [1] * 30 + [2] * 30 + [3] * 30) * (len(record.training.examples) // 100)
+    finding = found("label-mismatch", record, "error")
+    assert "positive and Positive" in finding.title and finding.evidence["best_possible_accuracy"] == 0.9
+
+
 def test_the_leak_of_the_real_data_is_told_even_where_a_fortieth_of_the_training_rows_is_known(real_data):
     training, validation = (real_rows(real_data / f"twitter_{name}") for name in ("training.csv.gz", "validation.csv"))
     record = healthy()

@@ -321,7 +321,7 @@ def test_the_first_words_say_what_the_difference_to_the_linear_model_is_worth(tm
 def test_guessing_the_leak_the_constants_and_the_machine_are_told(tmp_path):
     text = words(written(tmp_path, shared=Overlap(0.05, 0.5), warning="inflated: 50% of validation stands in training"))
     for said in ("a loss of 1.371", "12 of 240 (5.0 %) stand in training", "120 rows (50.0 %)",
-                 "These scores are inflated: 50% of validation stands in training", "SEED 42", "VAL_PATH empty",
+                 "To be read beside these scores: inflated: 50% of validation stands in training", "SEED 42", "VAL_PATH empty",
                  "torch 2.13.0", "encoder a small one", "processor"):
         assert said in text, said
     assert "label names" not in text

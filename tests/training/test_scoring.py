@@ -332,7 +332,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path, score, posts_csv):
 
 
 @pytest.mark.parametrize("arguments, told", [
-    ([], "required: folder, table"), (["a", "b", "--TEXT=body"], "--TEXT=body"),
+    ([], "required: folder"), (["a", "b", "--TEXT=body"], "--TEXT=body"),
     (["a", "b", "--BATCH_SIZE=many"], "BATCH_SIZE"), (["a", "b", "--BATCH_SIZE=0"], "--BATCH_SIZE=0")])
 def test_a_wrong_call_is_told_in_one_line(arguments, told, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -19,6 +19,7 @@ from sklearn.svm import LinearSVC
 from training.encoder.end_to_end import end_to_end
 from training.run import baseline as baseline_room
 from training.run.baseline import Baseline, measure_baseline
+from training.run.data import read_tables
 from training.run.optimization import (Learner, Precision, batch_loss, choose_precision, count_steps, make_optimizer,
                                        make_schedule)
 from training.run.screen import meaning
@@ -372,7 +373,8 @@ def test_a_run_writes_its_figures_its_settings_and_the_encoders_name(train, post
     assert config["baseline"]["largest_class"] in config["label_names"]
     for name, content in (("classification_report.txt", "macro avg"), ("confusion_matrix.txt", "true \\ predicted")):
         heading, table = (folder / name).read_text("utf-8").split("\n\n", 1)
-        assert heading.endswith(str(tiny_encoder)) and content in table and table.strip() in screen
+        assert re.match(rf"epoch \d, {tiny_encoder}; \d+ optimizer steps in all are too few", heading)
+        assert content in table and table.strip() in screen
     assert "LinearSVC over TF-IDF" in screen and "guessing   loss 1.3" in screen
 
 
@@ -407,6 +409,20 @@ def test_a_validation_file_that_stands_in_training_is_said_to_inflate_every_scor
     assert warning in (tmp_path / "run" / "classification_report.txt").read_text("utf-8")
 
 
+def test_errors_of_the_look_stand_beside_every_score_and_nobody_is_sent_to_the_doctor_for_them(train, tmp_path):
+    names = ["good", "Good", "bad", "bad"]
+    rows = [(f"这部手机很好 {row:03}", names[row % 4]) for row in range(200)]
+    status, screen, _ = train(TRAIN_PATH=write_csv(tmp_path / "t.csv", rows))
+    assert status == 0 and "WARNING    good (50 rows) and Good (50 rows) are learned as 2 classes" in screen
+    scores = [line for line in screen.splitlines() if line.startswith("Epoch ") or "this model" in line]
+    for error in ("% of the tokens are the unknown token", "one class has several names, each with an id of its own (",
+                  "6 optimizer steps in all are too few"):
+        assert len(scores) == 2 and all(error in line for line in scores)
+        assert error in (tmp_path / "run" / "best" / "README.md").read_text("utf-8")
+    assert "diagnose_bert.py" not in screen and "inflated" not in screen
+    assert re.search(r"LinearSVC over TF-IDF +\S+ +\S+$", screen, re.MULTILINE)
+
+
 def test_a_split_of_its_own_has_no_text_on_both_sides_and_says_so(train, posts_csv):
     _, screen, _ = train(TRAIN_PATH=posts_csv)
     assert "of the validation texts 0.0% stand in training too" in screen and "inflated" not in screen
@@ -420,9 +436,13 @@ def test_training_stops_when_macro_f1_no_longer_rises(train, posts_csv, tmp_path
     assert len(epochs) - 1 - best == 2
 
 
-def test_a_row_limit_shrinks_training_and_validation_alike(train, posts_csv):
-    _, screen, _ = train(TRAIN_PATH=posts_csv, MAX_TRAIN_ROWS=90)
-    assert "split      90 to train on, 10 to validate on" in screen
+@pytest.mark.parametrize("rows, limit, trained, validated", [
+    (200, 90, 90, 100), (3000, 300, 300, 1500), (6000, 300, 300, 2000), (200, 190, 180, 20)])
+def test_rows_that_a_limit_leaves_idle_validate_up_to_two_thousand_of_them(tmp_path, rows, limit, trained, validated):
+    path = write_csv(tmp_path / "t.csv", [(f"text {row}", "ab"[row % 2]) for row in range(rows)])
+    training, validation, _ = read_tables(script.settings_from([f"--TRAIN_PATH={path}", f"--MAX_TRAIN_ROWS={limit}"]))
+    assert (len(training), len(validation)) == (trained, validated)
+    assert not set(training.texts) & set(validation.texts)
 
 
 def test_a_short_rest_joins_the_last_batch_and_the_screen_says_so(train, tmp_path):
@@ -462,6 +482,9 @@ def bad_inputs(folder):
         "an unknown constant": ({"TRAIN_PATH": good, "LERNING_RATE": 1}, "did you mean LEARNING_RATE?"),
         "an unknown strategy": ({"TRAIN_PATH": good, "FREEZE_STRATEGY": "most"}, "it can be none, embed, half, full"),
         "no folder to write to": ({"TRAIN_PATH": good, "OUTPUT_DIR": good / "run"}, "OUTPUT_DIR"),
+        "a folder that root too cannot write to": ({"TRAIN_PATH": good, "OUTPUT_DIR": "/proc/x/run"},
+                                                   "nothing can be written to /proc (No such file or directory)"),
+        "no such corrections": ({"TRAIN_PATH": good, "CORRECTIONS_PATH": "gone.csv"}, "(CORRECTIONS_PATH)"),
         "a batch of one": ({"TRAIN_PATH": good, "BATCH_SIZE": 1}, "BATCH_SIZE is 1; it must be at least 2"),
         "too long": ({"TRAIN_PATH": good, "MAX_LENGTH": 999}, "takes at most 64 tokens"),
         "no such encoder": ({"TRAIN_PATH": good, "MODEL_NAME": "no-such-bert"}, "HF_ENDPOINT"),
@@ -471,7 +494,8 @@ def bad_inputs(folder):
 @pytest.mark.parametrize("case", [
     "no such file", "no such column", "a directory", "an empty file", "one row to train on", "a header and no rows", "one class only",
     "an unknown label", "not UTF-8", "too many columns", "not a number", "an unknown constant", "an unknown strategy",
-    "no folder to write to", "a batch of one", "too long", "no such encoder"])
+    "no folder to write to", "a folder that root too cannot write to", "no such corrections", "a batch of one", "too long",
+    "no such encoder"])
 def test_bad_input_gets_one_clear_line_and_status_2(train, tmp_path, case):
     constants, message = bad_inputs(tmp_path)[case]
     status, _, errors = train(**constants)

@@ -3,5 +3,6 @@
 finding.py      where it comes from, and where its layers are
 end_to_end.py   a batch's texts in one row, so that no padding is computed
 frozen.py       its frozen layers run once for each text
+hub_format.py   a saved classifier as transformers' own classes read it
 processor.py    what makes it faster on a CPU
 """

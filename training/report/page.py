@@ -32,7 +32,7 @@ SHOWN_CONFUSIONS = 6            # the commonest errors: one class taken for anot
 SHOWN_NAME = 80                 # characters of a class name
 LARGEST_LINK = 1_500_000        # bytes of the CSV inside the page; browsers follow links of about 2 MB
 CSV_NAME = "confidently_wrong.csv"
-TOLD_ELSEWHERE = {"constants", "label_names", "baseline", "validation_texts_in_training",
+TOLD_ELSEWHERE = {"constants", "label_names", "baseline", "same_class", "validation_texts_in_training",
                   "validation_groups_in_training"}      # facts with a section of their own
 
 

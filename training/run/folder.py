@@ -1,8 +1,8 @@
 """The folder of a run: chosen, kept from other runs, and saying what the run is."""
 
 import json
-import os
 import platform
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +46,12 @@ def choose_run_folder(wanted, resume):
         number += 1
         folder = Path(f"{wanted}-{number}")
     above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise SettingError(f"OUTPUT_DIR {wanted!r} cannot be made: {above} is no folder that can be written to; "
-                           "name another")
-    return folder, None
+    try:        # what the permissions say is not enough: to root /proc and a file system mounted read-only look open
+        with tempfile.TemporaryDirectory(dir=above):
+            return folder, None
+    except OSError as error:
+        raise SettingError(f"OUTPUT_DIR {wanted!r} cannot be made: nothing can be written to {above} "
+                           f"({error.strerror}); name another") from None
 
 
 def lock_folder(folder):

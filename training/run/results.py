@@ -1,4 +1,4 @@
-"""What each epoch leaves for people and programs: metrics.jsonl, the scores by class, report.html."""
+"""What each epoch leaves for people and programs: metrics.jsonl, TensorBoard's events, the scores by class, pages."""
 
 import json
 import time
@@ -6,10 +6,16 @@ import time
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
 from training.files import write_whole
+from training.report.card import write_card
 from training.report.page import write_run_report
 from training.run.folder import versions
+from training.run.trouble import RunError
 
 PAGE_SECONDS = 20       # between two drawings of report.html while a run goes on
+TAGS = {"train_loss": "loss/training", "val_loss": "loss/validation", "train_acc": "accuracy/training",
+        "val_acc": "accuracy/validation", "val_macro_f1": "macro-F1/validation", "lr": "rate"}     # of TensorBoard
+RELOADED_ROWS = 32      # predicted by the saved model, loaded again, and compared
+RELOADED_DIFFERENCE = 0.02      # of a probability; fp16 rounds less than so far, a layer that was not loaded moves more
 
 
 def epoch_figures(epoch, seen, val_loss, predictions, labels):
@@ -34,14 +40,17 @@ def classes_told(names, labels, predictions):
 
 
 def write_results(data, place, progress):
-    """metrics.jsonl, and of the best epoch the classification report, the confusion matrix and, where it is time for
-    it, report.html."""
+    """metrics.jsonl and events; of the best epoch the classification report, the confusion matrix, the card and, where
+    it is time for it, report.html."""
     history, best, folder = progress.history, progress.best, place.folder
     write_whole(folder / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in history))
+    write_events(folder, history[-1])
     report, matrix = classes_told(data.names, data.labels, best["probabilities"].argmax(axis=1))
     note = f"epoch {best['epoch']}, {best['encoder']}" + (f"; {data.warning}" if data.warning else "") + "\n\n"
     write_whole(folder / "classification_report.txt", note + report)
     write_whole(folder / "confusion_matrix.txt", note + matrix)
+    write_card(folder / "best", data, best, len(history), vars(place.settings),
+               place.facts | {"versions": versions(), "sha256": place.sha256["TRAIN_PATH"]})
     if progress.finished or time.monotonic() - place.page_drawn > PAGE_SECONDS:
         write_page(data, place, progress)
 
@@ -51,3 +60,32 @@ def write_page(data, place, progress):
     place.page_drawn = time.monotonic()
     write_run_report(place.folder, data, progress.history, progress.best, vars(place.settings),
                      place.facts | {"versions": versions()})
+
+
+def write_events(folder, epoch):
+    """One epoch's figures for TensorBoard, where tensorboard is installed; a repeated epoch takes its own place."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return
+    with SummaryWriter(folder, purge_step=epoch["epoch"]) as writer:
+        for figure, tag in TAGS.items():
+            writer.add_scalar(tag, epoch[figure], epoch["epoch"])
+
+
+def compare_reloaded(model, data, best, folder):
+    """How far the saved model's probabilities are from those of the epoch that it is, in words.
+
+    Args:
+        model: what was loaded from the folder again.
+
+    Raises:
+        RunError: it is another model than the one that was scored.
+    """
+    texts = data.validation.texts[:RELOADED_ROWS]
+    difference = float(abs(model.predict(texts)[1] - best["probabilities"][:RELOADED_ROWS]).max())
+    if not difference <= RELOADED_DIFFERENCE:       # NaN too
+        raise RunError(f"{folder}, loaded again, gives other probabilities than the model that was scored (by up to "
+                       f"{difference:.2f}): do not use it; another MODEL_NAME, or the transformers that "
+                       "requirements.txt names, may be saved whole")
+    return f"{folder} loaded again: probabilities of {len(texts)} validation rows within {difference:.1g}"

@@ -112,7 +112,7 @@ def say_look(judgement):
 
 # What an epoch's figures mean: the tuning table of the guide from which these scripts grew, as shares of the loss of guessing on this data. Its bounds
 # 1.38, 1.0 and 0.5 were written for four equal classes, where guessing costs ln 4.
-MEANINGS = ((0.98, "no better than guessing; python diagnose_bert.py says why"),
+MEANINGS = ((0.98, "no better than guessing"),
             (1.0 / math.log(4), "learning slowly"),
             (0.5 / math.log(4), "learning"),
             (-1.0, "learning well"))
@@ -135,10 +135,13 @@ def say_epoch(history, baseline, warning):
     last = history[-1]
     skipped = f" | {last['skipped_steps']} steps skipped by the scaler" if last["skipped_steps"] else ""
     inflated = f" ({warning})" if warning else ""
+    told = meaning(history, baseline)
+    if told == MEANINGS[0][1] and not warning:      # a warning says why
+        told += "; python diagnose_bert.py says why"
     print(f"Epoch {last['epoch']}: Loss={last['train_loss']:.4f}, Acc={last['train_acc']:.4f} | "
           f"validation loss {last['val_loss']:.4f}, accuracy {last['val_acc']:.4f}, macro-F1 {last['val_macro_f1']:.4f}"
           f"{inflated} | rate {last['lr']:.2g} | {last['seconds']:.1f} s, {last['samples_per_second']:.0f} examples/s"
-          f"{skipped} | {meaning(history, baseline)}", flush=True)
+          f"{skipped} | {told}", flush=True)
 
 
 def say_scores(data, place, progress):
@@ -148,12 +151,12 @@ def say_scores(data, place, progress):
     print(f"\n{report}\n{matrix}" if len(data.names) <= MOST_CLASSES_TOLD else
           f"\n{len(data.names)} classes: their scores are in {place.folder / 'classification_report.txt'}\n")
     margin = 1.96 * math.sqrt(best["val_acc"] * (1 - best["val_acc"]) / rows)
-    inflated = f"   {data.warning}" if data.warning else ""
+    warning, inflated = (f"   {text}" if text else "" for text in (data.warning, data.overlap.warning))
     say("best", f"epoch {best['epoch']} of {len(progress.history)}, chosen by macro-F1 on these same {rows:,} rows; "
                 f"{best['encoder']}")
     print(f"{'':<11}{'':<32}{'accuracy':>9}{'macro-F1':>10}")
     print(f"{'':<11}{'this model':<32}{best['val_acc']:>9.3f}{best['val_macro_f1']:>10.3f}   "
-          f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){inflated}")
+          f"accuracy ± {margin:.3f} (95 %, from {rows:,} rows){warning}")
     print(f"{'':<11}{baseline.linear_model:<32}{baseline.linear_accuracy:>9.3f}{baseline.linear_macro_f1:>10.3f}"
           f"{inflated}")
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")

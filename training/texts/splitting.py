@@ -108,6 +108,12 @@ class Overlap:
         interval = 0.98 / math.sqrt(self.rows) if self.rows else 0.0
         return max(self.texts, self.groups or 0.0) > interval
 
+    @property
+    def warning(self):
+        """What is to stand beside every score; '' where nothing need."""
+        share = max(self.texts, self.groups or 0.0)
+        return f"inflated: {share:.0%} of validation stands in training" if self.inflates else ""
+
 
 def overlap(training, validation):
     """Count the validation texts (normalized) and groups that training holds as well."""
