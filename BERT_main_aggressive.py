@@ -36,6 +36,7 @@ from diagnosis.look import PlannedRun, Rows, look
 from training.constants import ConstantError, help_text, read_constants
 from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
+from training.encoder.pooling import POOLINGS, choose_pooling
 from training.encoder.processor import draw_dropout_quickly
 from training.run import screen
 from training.run.baseline import measure_baseline
@@ -79,6 +80,8 @@ MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; va
 # model
 MODEL_NAME = "bert-base-uncased"    # folder or hub name; bert-base-uncased alone falls back to the embedded encoder
 FREEZE_STRATEGY = "none"            # none, embed (embeddings), half (and half the layers), full (and three quarters)
+POOLING = "auto"                    # what the head is given: cls (the first token), pooler, mean (of the tokens), or auto:
+                                    # as the checkpoint was trained
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
 MAX_LENGTH = 128                    # tokens kept of a text
@@ -131,7 +134,8 @@ RESUME = False                      # go on from the newest saved state in OUTPU
 def settings_from(arguments):
     """The constants above, as the arguments change them, held to their bounds."""
     return read_settings(__file__, arguments,
-                         {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "HEAD": HEADS, "QUOTING": ("", *QUOTINGS)})
+                         {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "POOLING": POOLINGS, "HEAD": HEADS,
+                          "QUOTING": ("", *QUOTINGS)})
 
 
 # Everything that is needed before the first step, said as it is made: the place, the data, the learner
@@ -187,9 +191,11 @@ def prepare_model(settings, names, precision, team):
     longest = getattr(encoder.config, "max_position_embeddings", settings.MAX_LENGTH)
     if settings.MAX_LENGTH > longest:
         raise SettingError(f"MAX_LENGTH is {settings.MAX_LENGTH}; {source.name} takes at most {longest} tokens")
+    pooling, why = choose_pooling(settings.POOLING, encoder, source)
+    screen.say("pooling", f"{pooling}: {why}")
     model = BertSentimentClassifier(
-        source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, label_names=names,
-        max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
+        source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, pooling=pooling,
+        label_names=names, max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
     why_padded = model.run_end_to_end()
     screen.say_model(model, precision, why_padded)
     if precision.device.type == "cpu":

@@ -1,4 +1,4 @@
-"""The classifier: a pre-trained BERT-family encoder, four ways of freezing it, and a head on its pooled [CLS].
+"""The classifier: a pre-trained BERT-family encoder, four ways of freezing it, and a head on its pooled tokens.
 
     from BERT_model_aggressive import BertSentimentClassifier
 
@@ -24,6 +24,7 @@ and one for each class added. data/README.md lists the formats; - is CSV from st
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ from training.encoder.end_to_end import end_to_end, ending_with_first_tokens, tr
 from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_modules, encoder_layers, find_encoder,
                                       first_line, load_encoder, quiet_transformers)
 from training.encoder.frozen import frozen_bottom, starting_above
+from training.encoder.pooling import POOLINGS, choose_pooling, mean_end_to_end, mean_of_rows
 from training.encoder.processor import multiply_quickly
 from training.files import replaced_together
 from training.memory import out_of_memory
@@ -69,26 +71,31 @@ class BertSentimentClassifier(nn.Module):
         dropout: probability after each hidden layer of the BatchNorm head; the linear head has none.
         freeze_strategy: one of FREEZE_STRATEGIES.
         head: 'batchnorm' (width -> 512 -> 256 -> classes) or 'linear' (width -> classes).
+        pooling: one of POOLINGS, what the head is given of a text; a pooler that is not used is taken out of the encoder.
         label_names: the classes' names in the order of the outputs; by default '0', '1', ...
         max_length: tokens that predict() keeps of a text.
         encoder, tokenizer: a transformers encoder at hand, instead of one loaded by name.
 
     Raises:
         EncoderError: the encoder cannot be loaded, or its layers cannot be found.
-        ValueError: an unknown strategy or head.
+        ValueError: an unknown strategy, head or pooling.
     """
 
     def __init__(self, model_name=DEFAULT_ENCODER, num_classes=4, dropout=0.3, freeze_strategy="none", head="batchnorm",
-                 *, label_names=None, max_length=128, encoder=None, tokenizer=None):
+                 *, pooling="auto", label_names=None, max_length=128, encoder=None, tokenizer=None):
         super().__init__()
         _require(freeze_strategy, "freeze strategy", FREEZE_STRATEGIES)
         _require(head, "head", HEADS)
-        self.encoder_name = model_name
+        _require(pooling, "pooling", POOLINGS)
+        self.encoder_name, source = model_name, None
         if encoder is None:
             source = find_encoder(model_name)
             self.encoder_name = source.name
             encoder, tokenizer = load_encoder(source)
         self.encoder, self.tokenizer = encoder, tokenizer
+        self.pooling, _ = choose_pooling(pooling, encoder, source)
+        if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None
         self.label_names = list(label_names or map(str, range(num_classes)))
         if len(self.label_names) != num_classes:
             raise ValueError(f"{num_classes} classes, but {len(self.label_names)} label names")
@@ -124,23 +131,26 @@ class BertSentimentClassifier(nn.Module):
         return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom))
 
     def pooled(self, input_ids, attention_mask, bottom=None):
-        """What the head is given [rows, width]: the pooler's output, or where there is none the first token's state."""
+        """What the head is given [rows, width], as self.pooling says."""
         with starting_above(self.encoder, bottom):
             output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        pooled = getattr(output, "pooler_output", None)
-        return output.last_hidden_state[:, 0] if pooled is None else pooled
+        if self.pooling == "mean":
+            return mean_of_rows(output.last_hidden_state, attention_mask)
+        return output.pooler_output if self.pooling == "pooler" else output.last_hidden_state[:, 0]
 
     def pooled_end_to_end(self, input_ids, layout, bottom=None):
-        """The same, computed on the tokens alone, and the top layer's end on the first ones alone."""
+        """The same, computed on the tokens alone; where first tokens are all that is read, the top layer ends on them."""
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
-        with ending_with_first_tokens(self.encoder, layout), starting_above(self.encoder, bottom):
+        ending = contextlib.nullcontext() if self.pooling == "mean" else ending_with_first_tokens(self.encoder, layout)
+        with ending, starting_above(self.encoder, bottom):
             output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
                                   position_ids=layout.positions[None] + self.first_position)
+        if self.pooling == "mean":
+            return mean_end_to_end(output.last_hidden_state[0], layout)
         first_tokens = output.last_hidden_state[0]
         if len(first_tokens) > layout.texts:
             first_tokens = first_tokens.index_select(0, layout.starts)
-        pooler = getattr(self.encoder, "pooler", None)
-        return first_tokens if pooler is None else pooler(first_tokens[:, None])
+        return self.encoder.pooler(first_tokens[:, None]) if self.pooling == "pooler" else first_tokens
 
     def train(self, mode=True):
         super().train(mode)
@@ -230,7 +240,8 @@ class BertSentimentClassifier(nn.Module):
                 with quiet_transformers():
                     self.tokenizer.save_pretrained(beside)
             description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
-                           "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
+                           "freeze_strategy": self.freeze_strategy, "head": self.head, "pooling": self.pooling,
+                           "max_length": self.max_length}
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
             save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, beside / WEIGHTS_FILE)
@@ -254,7 +265,7 @@ class BertSentimentClassifier(nn.Module):
                 tokenizer = AutoTokenizer.from_pretrained(folder) if (folder / "tokenizer_config.json").is_file() else None
             model = cls(description["encoder"], num_classes=len(description["label_names"]),
                         encoder=encoder, tokenizer=tokenizer,
-                        **{name: value for name, value in description.items() if name != "encoder"})
+                        **{"pooling": "auto"} | {name: value for name, value in description.items() if name != "encoder"})
             model.load_state_dict(load_file(folder / WEIGHTS_FILE))
         except EncoderError:
             raise
