@@ -54,7 +54,7 @@ from training.run.team import (ALONE, add_up, exchange_gradients, gathered, high
                                share_statistics, told_by_the_first)
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
-from training.settings import KINDS, NONE_IS_ZERO, SettingError, read_settings
+from training.settings import KINDS, NONE_IS_ZERO, RECIPES, SettingError, read_settings
 from training.texts.augment import read_synonyms
 from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.formats import QUOTINGS
@@ -89,6 +89,8 @@ CACHE_FROZEN_LAYERS = True          # with half and full: run the frozen layers 
                                     # keep what they give; faster from the second epoch on
 
 # training
+RECIPE = "guide"                    # guide: the constants as they stand; measured: those of MEASURED below, in place of
+                                    # these here; a constant given by name wins over it
 BATCH_SIZE = 32                     # texts per forward pass, in each process of torchrun
 POOL_BATCHES = 50                   # texts of like length share a batch, within pools of so many batches
 GRADIENT_ACCUMULATION_STEPS = 1     # forward passes per optimizer step; multiplies the effective batch
@@ -124,6 +126,12 @@ TRIALS = [                          # constants that each trial changes; the fir
     "FREEZE_STRATEGY=full",
 ]
 
+# RECIPE=measured: found with the embedded encoder; for no other was it tried
+MEASURED = {
+    "LEARNING_RATE": 1e-4,
+    "HEAD_LEARNING_RATE": 1e-3,
+}
+
 # output
 OUTPUT_DIR = "runs/aggressive"      # results go here, or where this exists to runs/aggressive-2, -3, ...
 SAVE_EVERY = 500                    # optimizer steps between saved states, of which the last two are kept; one is saved
@@ -134,8 +142,8 @@ RESUME = False                      # go on from the newest saved state in OUTPU
 def settings_from(arguments):
     """The constants above, as the arguments change them, held to their bounds."""
     return read_settings(__file__, arguments,
-                         {"FREEZE_STRATEGY": FREEZE_STRATEGIES, "POOLING": POOLINGS, "HEAD": HEADS,
-                          "QUOTING": ("", *QUOTINGS)})
+                         {"RECIPE": RECIPES, "FREEZE_STRATEGY": FREEZE_STRATEGIES, "POOLING": POOLINGS, "HEAD": HEADS,
+                          "QUOTING": ("", *QUOTINGS)}, MEASURED)
 
 
 # Everything that is needed before the first step, said as it is made: the place, the data, the learner
@@ -215,6 +223,7 @@ def prepare_learner(settings, data, model, precision, team):
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)
     schedule = make_schedule(optimizer, steps, settings.WARMUP_RATIO)
+    screen.say_recipe(settings, MEASURED)
     screen.say_plan(optimizer, schedule, warm_up_steps(steps, settings.WARMUP_RATIO), steps_per_epoch, steps)
     screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]

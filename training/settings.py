@@ -28,7 +28,7 @@ NUMBERS = {     # name: (kind, lowest, highest)
     "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf), "SAVE_EVERY": (int, 0, math.inf)}
 FLAGS = ("CACHE_FROZEN_LAYERS", "CLASS_WEIGHTS", "ENABLE_FP16", "DETERMINISTIC", "RUN_TRIALS", "RESUME")
 TEXTS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "LABEL_COLUMN", "GROUP_COLUMN", "COLUMN_NAMES",
-         "ENCODING", "QUOTING", "MODEL_NAME", "FREEZE_STRATEGY", "POOLING", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
+         "ENCODING", "QUOTING", "RECIPE", "MODEL_NAME", "FREEZE_STRATEGY", "POOLING", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
 KINDS = {**{name: kind for name, (kind, _, _) in NUMBERS.items()}, **dict.fromkeys(FLAGS, bool),
          **dict.fromkeys(TEXTS, str)}
 NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE",
@@ -36,11 +36,15 @@ NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MA
 READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
 
 
-def read_settings(script, arguments, choices):
+RECIPES = ("guide", "measured")
+
+
+def read_settings(script, arguments, choices, measured=()):
     """The constants at the top of a script, as the arguments change them, checked.
 
     Args:
         choices: {name: the values that this constant can have}.
+        measured: {name: value} of the constants that RECIPE=measured changes, where no argument names them.
 
     Raises:
         ConstantError, SettingError: an argument names no constant, or a value cannot be used.
@@ -51,7 +55,10 @@ def read_settings(script, arguments, choices):
     if lacking:
         raise SettingError(f"{Path(script).name} has no constant {lacking[0]} before its first function any more")
     _find_beside_script(settings, Path(script).resolve().parent)
-    vars(settings).update(override(constants, arguments))
+    given = override(constants, arguments)
+    vars(settings).update(given)
+    if settings.RECIPE == "measured":
+        vars(settings).update({name: value for name, value in dict(measured).items() if name not in given})
     for name, known in choices.items():
         if not getattr(settings, name) and "" not in known and "none" in known:
             setattr(settings, name, "none")

@@ -89,6 +89,18 @@ def say_parameters(model):
         say("parameters" if line == 0 else "", text)
 
 
+def say_recipe(settings, measured):
+    """Which constants are the measured recipe's and which of them were given by name instead."""
+    if settings.RECIPE == "guide":
+        say("recipe", "guide: the constants as they stand")
+        return
+    own = [name for name, value in measured.items() if getattr(settings, name) == value]
+    by_name = [name for name in measured if name not in own]
+    say("recipe", "measured: " + ", ".join(f"{name}={getattr(settings, name)}" for name in own))
+    if by_name:
+        say("", "by name:  " + ", ".join(f"{name}={getattr(settings, name)}" for name in by_name))
+
+
 def say_plan(optimizer, schedule, warm_up, steps_per_epoch, steps):
     """The whole schedule before any time is spent on it: the highest rate of all groups, as the epochs' lines tell it."""
     say("schedule", f"{steps:,} optimizer steps, {steps_per_epoch:,} an epoch; warm-up {warm_up:,} steps")
