@@ -39,10 +39,9 @@ from training.encoder.frozen import keep_bottom
 from training.encoder.pooling import POOLINGS, choose_pooling
 from training.encoder.processor import draw_dropout_quickly
 from training.run import screen
-from training.run.baseline import measure_baseline
-from training.run.data import Data, change_texts, make_loaders, read_tables
+from training.run.data import change_texts, make_loaders, prepare_data
 from training.run.ensemble import keep_for_ensemble, say_ensemble
-from training.run.folder import Place, choose_run_folder, make_folder
+from training.run.folder import Place, choose_run_folder, facts_of, make_folder
 from training.run.interruption import Interrupted, Interruption, command_to_resume
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
                                        make_optimizer, make_schedule, warm_up_steps, weigh_group)
@@ -52,20 +51,20 @@ from training.run.state import Progress, resume, rows_sha256, save_state, table_
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
 from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
                                share_statistics, told_by_the_first)
+from training.run.testing import score_test_rows
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
 from training.settings import KINDS, NONE_IS_ZERO, RECIPES, SettingError, read_settings
-from training.texts.augment import read_synonyms
 from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
-from training.texts.splitting import overlap
-from training.texts.tables import Table, class_names, class_numbers
+from training.texts.tables import Table
 
 # data
 TRAIN_PATH = "data/sample.csv"      # CSV, TSV, JSON, .xlsx or .parquet, plain or .gz
 VAL_PATH = ""                       # a table to validate on; empty: a part of TRAIN_PATH is set aside
 TEXT_COLUMN = "text"                # column of the texts
+SECOND_TEXT_COLUMN = ""             # column of what each text is paired with, such as whom it is about; empty: none
 LABEL_COLUMN = "label"              # column of the labels, words or whole numbers
 GROUP_COLUMN = ""                   # rows with the same value here stay together in the split, as rows with the same
                                     # text always do; empty: no such column
@@ -75,13 +74,15 @@ QUOTING = ""                        # double: cells may stand in double quotes; 
                                     # empty: recognised
 CORRECTIONS_PATH = ""               # a run's confidently_wrong.csv, its column corrected filled in; empty: none
 VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PATH is given
+TEST_PATH = ""                      # a table that chooses nothing: the finished model is scored on it, once
+TEST_SHARE = 0.0                    # or: part of TRAIN_PATH set aside for that before anything is chosen; 0: none
 MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
 
 # model
 MODEL_NAME = "bert-base-uncased"    # folder or hub name; bert-base-uncased alone falls back to the embedded encoder
 FREEZE_STRATEGY = "none"            # none, embed (embeddings), half (and half the layers), full (and three quarters)
-POOLING = "auto"                    # what the head is given: cls (the first token), pooler, mean (of the tokens), or auto:
-                                    # as the checkpoint was trained
+POOLING = "auto"                    # what the head is given: cls (the first token), pooler, mean (of the tokens);
+                                    # auto: as the checkpoint was trained
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
 MAX_LENGTH = 128                    # tokens kept of a text
@@ -160,10 +161,12 @@ def prepare(settings, team=ALONE):
     if len(data.training) < 2 * team.size:
         raise SettingError(f"{len(data.training)} rows to train on are too few for {team.size} processes")
     model = prepare_model(settings, data.names, precision, team)
-    sets = [encode(table.texts, labels, model.tokenizer, settings.MAX_LENGTH) for table, labels in
-            ((data.training, data.training_labels), (data.validation, data.labels))]
-    data.loaders = make_loaders(settings, *sets, model, team)
-    told = keep_bottom(settings, model, sets, precision.dtype is not None, folder, team.size == 1)
+    sets = [encode(table.texts, labels, model.tokenizer, settings.MAX_LENGTH, table.seconds)
+            for table, labels in data.tables()]
+    data.loaders = make_loaders(settings, sets, model, team)
+    if data.test is not None:
+        data.test.loader = data.loaders.pop()
+    told = keep_bottom(settings, model, sets[:2], precision.dtype is not None, folder, team.size == 1)
     if told:
         screen.say("cache", told)
     learner, steps = prepare_learner(settings, data, model, precision, team)
@@ -173,22 +176,6 @@ def prepare(settings, team=ALONE):
     sums = table_sums(settings) | {"rows": rows_sha256(*sets)}
     return data, learner, Place(folder, lock, team.rank == 0, settings, sums,
                                 facts_of(data, learner, steps))
-
-
-def prepare_data(settings):
-    """The rows, split and held against their baselines."""
-    training, validation, whole = read_tables(settings)
-    names = class_names(whole.labels)
-    shared = overlap(whole if settings.VAL_PATH else training, validation)
-    warning = f"inflated: {max(shared.texts, shared.groups or 0.0):.0%} of validation stands in training" \
-        if shared.inflates else ""
-    labels = class_numbers(training, names), class_numbers(validation, names)
-    data = Data(training, validation, names, *labels, shared, warning,
-                measure_baseline(training, validation, names, *labels, settings.SEED), dict(whole.dropped),
-                read_synonyms(settings.SYNONYMS_PATH) if "synonyms" in settings.AUGMENT else {})
-    screen.say_split(data, settings, whole)
-    screen.say_classes(data)
-    return data
 
 
 def prepare_model(settings, names, precision, team):
@@ -203,7 +190,8 @@ def prepare_model(settings, names, precision, team):
     screen.say("pooling", f"{pooling}: {why}")
     model = BertSentimentClassifier(
         source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, pooling=pooling,
-        label_names=names, max_length=settings.MAX_LENGTH, encoder=encoder, tokenizer=tokenizer).to(precision.device)
+        label_names=names, max_length=settings.MAX_LENGTH, second_text_column=settings.SECOND_TEXT_COLUMN,
+        encoder=encoder, tokenizer=tokenizer).to(precision.device)
     why_padded = model.run_end_to_end()
     screen.say_model(model, precision, why_padded)
     if precision.device.type == "cpu":
@@ -228,7 +216,7 @@ def prepare_learner(settings, data, model, precision, team):
     screen.say_merged(loader.batch_sampler.merged)
     rows = [Rows(Tokens(each.dataset), each.dataset.labels) for each in data.loaders]
     run = PlannedRun(settings.NUM_EPOCHS, steps_per_epoch, settings.BATCH_SIZE, *rows, model.tokenizer,
-                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer))
+                     settings.MAX_LENGTH, uncut_lengths(data.training.texts, model.tokenizer, data.training.seconds))
     screen.say_look(look(model, optimizer, schedule, run, __file__))
     if team.rank:       # the head's first weights are the same, the dropout is not
         torch.manual_seed(settings.SEED + team.rank)
@@ -237,17 +225,6 @@ def prepare_learner(settings, data, model, precision, team):
     return Learner(model, optimizer, schedule, precision, precision.scaler(), team, weights, settings.LABEL_SMOOTHING,
                    settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
                    AveragedModel(model) if settings.ENSEMBLE else None), steps
-
-
-def facts_of(data, learner, steps):
-    """What config.json tells of a run beside its constants."""
-    return {"encoder": learner.model.encoder_name, "device": str(learner.precision.device),
-            "precision": learner.precision.name, "label_names": data.names,
-            "training_rows": len(data.training), "validation_rows": len(data.validation),
-            "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
-            "trainable_parameters": learner.model.trainable_parameters(),
-            "validation_texts_in_training": data.overlap.texts, "validation_groups_in_training": data.overlap.groups,
-            "baseline": vars(data.baseline)}
 
 
 # One epoch
@@ -448,10 +425,13 @@ def train(settings, arguments, command="", team=ALONE):
                 print(f"interrupted after {progress.step:,} optimizer steps; this goes on from there:\n"
                       f"{command or command_to_resume(place.folder, arguments, team.size)}", file=sys.stderr)
             return 128 + interrupted
-        screen.say_scores(data, place, progress)
+        if data.test is None or settings.ENSEMBLE:
+            screen.say_scores(data, place, progress)
         if settings.ENSEMBLE:
             say_ensemble(data, learner, place, progress, evaluate)
-        screen.say_results(place.folder, time.perf_counter() - began)
+        if data.test is not None:
+            score_test_rows(data, learner, place, progress, evaluate)
+        screen.say_results(place.folder, time.perf_counter() - began, bool(settings.SECOND_TEXT_COLUMN))
         return 0
 
 

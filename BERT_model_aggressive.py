@@ -46,6 +46,7 @@ from training.encoder.processor import multiply_quickly
 from training.files import replaced_together
 from training.memory import out_of_memory
 from training.scoring import open_to_score, score_table
+from training.texts.batches import tells_texts_apart
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
 
@@ -71,9 +72,10 @@ class BertSentimentClassifier(nn.Module):
         dropout: probability after each hidden layer of the BatchNorm head; the linear head has none.
         freeze_strategy: one of FREEZE_STRATEGIES.
         head: 'batchnorm' (width -> 512 -> 256 -> classes) or 'linear' (width -> classes).
-        pooling: one of POOLINGS, what the head is given of a text; a pooler that is not used is taken out of the encoder.
+        pooling: one of POOLINGS, what the head is given of a text; a pooler without use is taken out of the encoder.
         label_names: the classes' names in the order of the outputs; by default '0', '1', ...
         max_length: tokens that predict() keeps of a text.
+        second_text_column: what each text is paired with, as its column was called; empty where texts stand alone.
         encoder, tokenizer: a transformers encoder at hand, instead of one loaded by name.
 
     Raises:
@@ -82,7 +84,8 @@ class BertSentimentClassifier(nn.Module):
     """
 
     def __init__(self, model_name=DEFAULT_ENCODER, num_classes=4, dropout=0.3, freeze_strategy="none", head="batchnorm",
-                 *, pooling="auto", label_names=None, max_length=128, encoder=None, tokenizer=None):
+                 *, pooling="auto", label_names=None, max_length=128, second_text_column="", encoder=None,
+                 tokenizer=None):
         super().__init__()
         _require(freeze_strategy, "freeze strategy", FREEZE_STRATEGIES)
         _require(head, "head", HEADS)
@@ -100,6 +103,7 @@ class BertSentimentClassifier(nn.Module):
         if len(self.label_names) != num_classes:
             raise ValueError(f"{num_classes} classes, but {len(self.label_names)} label names")
         self.dropout, self.head, self.max_length = dropout, head, max_length
+        self.second_text_column = second_text_column
         self.first_position = None      # of a text's first token, once run_end_to_end() has found it
         self.bottom_is_still = False    # see hold_bottom_still()
         width = encoder.config.hidden_size
@@ -118,8 +122,8 @@ class BertSentimentClassifier(nn.Module):
             for module in [*embedding_modules(self.encoder), *layers[:int(len(layers) * share)]]:
                 module.requires_grad_(False)
 
-    def forward(self, input_ids, attention_mask, layout=None, bottom=None):
-        """Logits [rows, classes] of token ids and mask [rows, positions].
+    def forward(self, input_ids, attention_mask, layout=None, bottom=None, token_type_ids=None):
+        """Logits [rows, classes] of token ids and mask [rows, positions], and token types where texts are paired.
 
         Args:
             layout: where the texts stand in the row of all their tokens (training/encoder/end_to_end.py); with it no
@@ -127,24 +131,26 @@ class BertSentimentClassifier(nn.Module):
             bottom: what the frozen layers made of the same rows [rows, positions, width]; they are not run again.
         """
         if layout is None or self.first_position is None:
-            return self.classifier(self.pooled(input_ids, attention_mask, bottom))
-        return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom))
+            return self.classifier(self.pooled(input_ids, attention_mask, bottom, token_type_ids))
+        return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom, token_type_ids))
 
-    def pooled(self, input_ids, attention_mask, bottom=None):
+    def pooled(self, input_ids, attention_mask, bottom=None, token_type_ids=None):
         """What the head is given [rows, width], as self.pooling says."""
         with starting_above(self.encoder, bottom):
-            output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+            types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types)
         if self.pooling == "mean":
             return mean_of_rows(output.last_hidden_state, attention_mask)
         return output.pooler_output if self.pooling == "pooler" else output.last_hidden_state[:, 0]
 
-    def pooled_end_to_end(self, input_ids, layout, bottom=None):
+    def pooled_end_to_end(self, input_ids, layout, bottom=None, token_type_ids=None):
         """The same, computed on the tokens alone; where first tokens are all that is read, the top layer ends on them."""
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
         ending = contextlib.nullcontext() if self.pooling == "mean" else ending_with_first_tokens(self.encoder, layout)
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids.flatten()[layout.places][None]}
         with ending, starting_above(self.encoder, bottom):
             output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
-                                  position_ids=layout.positions[None] + self.first_position)
+                                  position_ids=layout.positions[None] + self.first_position, **types)
         if self.pooling == "mean":
             return mean_end_to_end(output.last_hidden_state[0], layout)
         first_tokens = output.last_hidden_state[0]
@@ -172,21 +178,27 @@ class BertSentimentClassifier(nn.Module):
         return next(self.parameters()).device
 
     @torch.no_grad()
-    def predict(self, texts, batch_size=32):
+    def predict(self, texts, batch_size=32, second_texts=None):
         """The labels [texts] and the classes' probabilities [texts, classes] of a list of texts, in their order.
 
+        A model that was trained on pairs of texts takes each text's partner in second_texts.
         Texts of like length share a batch; the model's training mode is left as it was.
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a list of texts, not one text")
+        if bool(self.second_text_column) != (second_texts is not None):
+            raise ValueError(f"this model reads pairs of texts: give second_texts, the {self.second_text_column} of each"
+                             if self.second_text_column else "this model reads single texts; it takes no second_texts")
         probabilities = numpy.zeros((len(texts), len(self.label_names)), dtype=numpy.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        typed = second_texts is not None and tells_texts_apart(self.tokenizer)
         device, was_training = self.device(), self.training
         self.eval()
         for start in range(0, len(order), batch_size):
             rows = order[start:start + batch_size]
-            inputs = self.tokenizer([texts[row] for row in rows], truncation=True, max_length=self.max_length,
-                                    padding=True, return_token_type_ids=False, return_tensors="pt")
+            seconds = None if second_texts is None else [second_texts[row] for row in rows]
+            inputs = self.tokenizer([texts[row] for row in rows], seconds, truncation=True, max_length=self.max_length,
+                                    padding=True, return_token_type_ids=typed, return_tensors="pt")
             layout = end_to_end(inputs["attention_mask"].sum(dim=1), inputs["input_ids"].shape[1]).to(device)
             probabilities[rows] = self(**inputs.to(device), layout=layout).float().softmax(dim=-1).cpu().numpy()
         self.train(was_training)
@@ -241,7 +253,7 @@ class BertSentimentClassifier(nn.Module):
                     self.tokenizer.save_pretrained(beside)
             description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
                            "freeze_strategy": self.freeze_strategy, "head": self.head, "pooling": self.pooling,
-                           "max_length": self.max_length}
+                           "max_length": self.max_length, "second_text_column": self.second_text_column}
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
             save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, beside / WEIGHTS_FILE)
@@ -293,6 +305,8 @@ def read_arguments(arguments):
     parser.add_argument("folder", help="a saved classifier, such as runs/mine/best")
     parser.add_argument("table", help=".csv, .tsv, .jsonl, .json, .xlsx, .parquet, also .gz; - is CSV from standard input")
     parser.add_argument("--TEXT_COLUMN", default="text", metavar="NAME", help="the column of the texts (default: text)")
+    parser.add_argument("--SECOND_TEXT_COLUMN", default="", metavar="NAME",
+                        help="of a model of pairs: their second texts' column (default: as in training)")
     parser.add_argument("--COLUMN_NAMES", default="", metavar="A,B,C", help="the columns of a file without header line")
     parser.add_argument("--ENCODING", default="", metavar="NAME", help="of the file (default: recognised)")
     parser.add_argument("--QUOTING", default="", choices=("", *QUOTINGS), metavar="double|none",
@@ -330,9 +344,10 @@ def main(arguments):
         if model.device().type == "cpu":
             multiply_quickly()
         began = time.perf_counter()
-        source, text_column = open_to_score(settings.table, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
-                                            settings.ENCODING, settings.QUOTING)
-        scored, total = score_table(model, source, sys.stdout, text_column, settings.BATCH_SIZE, signals)
+        second_column = model.second_text_column and (settings.SECOND_TEXT_COLUMN or model.second_text_column)
+        source, *columns = open_to_score(settings.table, (settings.TEXT_COLUMN, second_column), settings.COLUMN_NAMES,
+                                         settings.ENCODING, settings.QUOTING)
+        scored, total = score_table(model, source, sys.stdout, columns, settings.BATCH_SIZE, signals)
     except (EncoderError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ class SettingError(ValueError):
 
 # What each constant is, whatever is written at the top of the script: DROPOUT = 0 is a number of the kind of 0.3.
 NUMBERS = {     # name: (kind, lowest, highest)
-    "VALIDATION_SHARE": (float, 0.01, 0.5), "MAX_TRAIN_ROWS": (int, 0, math.inf),
+    "VALIDATION_SHARE": (float, 0.01, 0.5), "TEST_SHARE": (float, 0, 0.5), "MAX_TRAIN_ROWS": (int, 0, math.inf),
     "DROPOUT": (float, 0, 0.99), "MAX_LENGTH": (int, 3, math.inf),
     "BATCH_SIZE": (int, 1, math.inf), "POOL_BATCHES": (int, 1, math.inf),
     "GRADIENT_ACCUMULATION_STEPS": (int, 1, math.inf), "NUM_EPOCHS": (int, 1, math.inf),
@@ -27,15 +27,15 @@ NUMBERS = {     # name: (kind, lowest, highest)
     "LAYER_LR_DECAY": (float, 0, 1), "HEAD_LEARNING_RATE": (float, 0, 1), "LABEL_SMOOTHING": (float, 0, 0.99),
     "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf), "SAVE_EVERY": (int, 0, math.inf)}
 FLAGS = ("CACHE_FROZEN_LAYERS", "CLASS_WEIGHTS", "ENABLE_FP16", "DETERMINISTIC", "RUN_TRIALS", "RESUME")
-TEXTS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "LABEL_COLUMN", "GROUP_COLUMN", "COLUMN_NAMES",
-         "ENCODING", "QUOTING", "RECIPE", "MODEL_NAME", "FREEZE_STRATEGY", "POOLING", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
+TEXTS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "SECOND_TEXT_COLUMN",
+         "LABEL_COLUMN", "GROUP_COLUMN", "COLUMN_NAMES", "ENCODING", "QUOTING", "RECIPE", "MODEL_NAME",
+         "FREEZE_STRATEGY", "POOLING", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
 KINDS = {**{name: kind for name, (kind, _, _) in NUMBERS.items()}, **dict.fromkeys(FLAGS, bool),
          **dict.fromkeys(TEXTS, str)}
-NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE",
-                "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE", "SAVE_EVERY")
-READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
-
-
+NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "TEST_SHARE", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MAX_GRAD_NORM",
+                "EARLY_STOPPING_PATIENCE", "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE",
+                "SAVE_EVERY")
+READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
 RECIPES = ("guide", "measured")
 
 
@@ -72,6 +72,8 @@ def read_settings(script, arguments, choices, measured=()):
             limit = f"at least {low}" if value < low else f"at most {high}"
             hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
             raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
+    if settings.TEST_PATH and settings.TEST_SHARE:
+        raise SettingError("TEST_PATH names the test rows, and TEST_SHARE sets others aside; give one of them")
     if settings.MAX_TRAIN_ROWS == 1:
         raise SettingError("MAX_TRAIN_ROWS is 1; a model is trained on two rows at least (0: on all)")
     settings.AUGMENT = ",".join(way.strip() for way in settings.AUGMENT.split(",") if way.strip())

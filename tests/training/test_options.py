@@ -155,7 +155,7 @@ def test_both_averages_are_reported_beside_the_best_epoch_and_come_from_the_mode
     epochs = sorted(metrics(run), key=lambda epoch: -epoch["val_macro_f1"])[:2]
     folders = [run / "ensemble" / f"epoch-{epoch['epoch']}" for epoch in epochs]
     assert sorted((run / "ensemble").iterdir()) == sorted(folders)
-    _, validation, _ = read_tables(script.settings_from([f"--TRAIN_PATH={posts_csv}"]))
+    _, validation, *_ = read_tables(script.settings_from([f"--TRAIN_PATH={posts_csv}"]))
     models = [BertSentimentClassifier.from_pretrained(folder) for folder in folders]
     mean = numpy.mean([model.predict(validation.texts)[1] for model in models], axis=0)
     predicted = [models[0].label_names[best] for best in mean.argmax(axis=1)]

@@ -36,7 +36,7 @@ TOLD_ELSEWHERE = {"constants", "label_names", "baseline", "validation_texts_in_t
                   "validation_groups_in_training"}      # facts with a section of their own
 
 
-def write_run_report(folder, data, history, best, constants, facts):
+def write_run_report(folder, data, history, best, constants, facts, tested=None):
     """Write report.html and confidently_wrong.csv into the run's folder; returns the path of the page.
 
     Args:
@@ -46,13 +46,16 @@ def write_run_report(folder, data, history, best, constants, facts):
             each row adding up to 1.
         constants: name -> value, as the run used them.
         facts: name -> value, what else config.json tells: encoder, device, rows, versions.
+        tested: what test_scores.json holds, where there were test rows.
     """
     folder, names, baseline = Path(folder), list(data.names), data.baseline
     probabilities, labels, lengths = map(numpy.asarray, (best["probabilities"], data.labels, data.validation_lengths()))
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1).astype(float)
     right, largest = predictions == labels, labels == names.index(baseline.largest_class)
     matrix = confusion_matrix(labels, predictions, labels=range(len(names)))
-    wrong = [{"line": data.validation.lines[row], "text": data.validation.texts[row], "label": names[labels[row]],
+    seconds = data.validation.seconds
+    wrong = [{"line": data.validation.lines[row], "text": data.validation.texts[row],
+              "second": seconds[row] if seconds else "", "label": names[labels[row]],
               "predicted": names[predictions[row]], "probability": confidence[row]}
              for row in most_confidently_wrong(confidence, right, SHOWN_WRONG)]
     table = wrong_csv(wrong)
@@ -61,7 +64,7 @@ def write_run_report(folder, data, history, best, constants, facts):
     page = template().render(
         folder=folder, path=data.validation.path, counts=data.validation.counts, rows=len(labels), right=int(right.sum()),
         history=history, best_epoch=best["epoch"], lost=epochs_without_loss(history), shared=data.overlap,
-        warning=data.warning, baseline=baseline, scores=scores(matrix, baseline, int(largest.sum())),
+        warning=data.warning, tested=tested, baseline=baseline, scores=scores(matrix, baseline, int(largest.sum())),
         matrix=shown_matrix(matrix, names, SHOWN_CLASSES), confusions=confusions(matrix, names, SHOWN_CONFUSIONS),
         classes=class_scores(matrix, names), shown_classes=SHOWN_CLASSES,
         bins=bins, calibration_error=calibration_error(bins), mean_confidence=mean_confidence(bins),
@@ -82,10 +85,11 @@ def wrong_csv(wrong):
     """
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(["line", "text", "label", "predicted", "probability", "corrected"])
+    pairs = any(row["second"] for row in wrong)
+    writer.writerow(["line", "text", "label", "predicted", "probability", "corrected", *["second_text"] * pairs])
     for row in wrong:
         writer.writerow([row["line"], harmless(row["text"]), harmless(row["label"]), harmless(row["predicted"]),
-                         f"{row['probability']:.4f}", ""])
+                         f"{row['probability']:.4f}", "", *[harmless(row["second"])] * pairs])
     return file.getvalue().encode("utf-8-sig", "replace")
 
 

@@ -12,7 +12,7 @@ Z = 1.959964                    # standard errors to either side of a 95 % inter
 
 CONFIDENCE_BINS = 10            # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"
 LENGTH_BINS = 6                 # of about equally many texts
-MACRO_F1_DRAWS = 1000           # of the bootstrap
+MACRO_F1_DRAWS = 1000           # of each bootstrap
 CHANCE_DRAWS = 200              # made-up results of a model whose probabilities are exactly right
 
 
@@ -52,6 +52,33 @@ def macro_f1_interval(matrix):
         return math.nan, math.nan
     middle = macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))
     return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def bootstrap(labels, predictions, groups):
+    """The intervals of accuracy and macro-F1, (low, high) each, from drawing whole groups of rows anew.
+
+    Args:
+        labels, predictions, groups: class numbers [rows], and each row's group, numbered from 0; rows of one group
+            are near-copies of each other, and count as the one thing that was drawn.
+    """
+    random = numpy.random.default_rng(0)
+    classes = max(labels.max(), predictions.max()) + 1
+    cells, matrix_of = numpy.unique(labels * classes + predictions, return_inverse=True)
+    given, said = numpy.divmod(cells, classes)
+    group_count, drawn = groups.max() + 1, []
+    for _ in range(MACRO_F1_DRAWS):
+        times = numpy.bincount(random.integers(group_count, size=group_count), minlength=group_count)
+        counts = numpy.bincount(matrix_of, times[groups], len(cells))
+        hits = counts * (given == said)
+        drawn.append((hits.sum() / counts.sum(), macro_f1(numpy.bincount(given, hits, classes),
+                                                          numpy.bincount(given, counts, classes),
+                                                          numpy.bincount(said, counts, classes))))
+    matrix = numpy.bincount(matrix_of, minlength=len(cells))
+    hits = matrix * (given == said)
+    middles = hits.sum() / matrix.sum(), macro_f1(*(numpy.bincount(place, count, classes) for place, count in (
+        (given, hits), (given, matrix), (said, matrix))))
+    return [(math.nan, math.nan) if half == 0 else (max(middle - half, 0.0), min(middle + half, 1.0))
+            for middle, half in zip(middles, Z * numpy.std(drawn, axis=0))]
 
 
 def scores(matrix, baseline, rows_of_largest):

@@ -3,6 +3,7 @@
 team.py             several processes that train one model
 folder.py           the Place: where the results go
 data.py             the Data: rows, classes, batches
+testing.py          the test rows, which choose nothing
 baseline.py         what a score has to be held against
 optimization.py     the Learner: model, optimizer, schedule, precision
 tally.py            what an epoch sums up, and flags of numbers gone wrong

@@ -80,6 +80,18 @@ def make_folder(place):
         write_whole(place.folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
+def facts_of(data, learner, steps):
+    """What config.json tells of a run beside its constants."""
+    return {"encoder": learner.model.encoder_name, "pooling": learner.model.pooling,
+            "device": str(learner.precision.device), "precision": learner.precision.name, "label_names": data.names,
+            "training_rows": len(data.training), "validation_rows": len(data.validation),
+            "test_rows": 0 if data.test is None else len(data.test.table),
+            "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
+            "trainable_parameters": learner.model.trainable_parameters(),
+            "validation_texts_in_training": data.overlap.texts, "validation_groups_in_training": data.overlap.groups,
+            "baseline": data.baseline.figures()}
+
+
 def versions():
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
             "transformers": transformers.__version__, "scikit-learn": sklearn.__version__}

@@ -46,8 +46,8 @@ def write_results(data, place, progress):
         write_page(data, place, progress)
 
 
-def write_page(data, place, progress):
-    """report.html as the run stands now."""
+def write_page(data, place, progress, tested=None):
+    """report.html as the run stands now; tested: the test rows' scores, once there are any (testing.py)."""
     place.page_drawn = time.monotonic()
     write_run_report(place.folder, data, progress.history, progress.best, vars(place.settings),
-                     place.facts | {"versions": versions()})
+                     place.facts | {"versions": versions()}, tested)

@@ -19,7 +19,7 @@ from training.run.team import from_all
 from training.settings import SettingError
 
 # These change nothing of what is learned: a run may be resumed with others. A moved table is known by its contents.
-HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
+HARMLESS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
 
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
 
@@ -41,15 +41,17 @@ class Progress:
 def table_sums(settings):
     """Checksums of the tables' files."""
     return {"TRAIN_PATH": file_sha256(settings.TRAIN_PATH),
-            "VAL_PATH": file_sha256(settings.VAL_PATH) if settings.VAL_PATH else ""}
+            **{name: file_sha256(getattr(settings, name)) if getattr(settings, name) else ""
+               for name in ("VAL_PATH", "TEST_PATH")}}
 
 
 def rows_sha256(*encoded):
     """A checksum of the rows as they reach the model: the same file, split and tokenizer give the same."""
     digest = hashlib.sha256()
     for rows in encoded:
-        for array in (rows.ids, rows.starts, rows.labels):
-            digest.update(numpy.ascontiguousarray(array))
+        for array in (rows.ids, rows.starts, rows.labels, rows.second_starts):
+            if array is not None:
+                digest.update(numpy.ascontiguousarray(array))
     return digest.hexdigest()
 
 
@@ -158,8 +160,9 @@ def refuse_other_run(about, place):
     if harmful:
         raise SettingError(f"{folder} was begun with other constants, and what is learned depends on them: "
                            f"{'; '.join(harmful)}. Give them as they were, or start anew with another OUTPUT_DIR")
-    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"), ("rows", "tokenized rows")):
-        if about["data"][name] != place.sha256[name]:
+    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"), ("TEST_PATH", "test file"),
+                       ("rows", "tokenized rows")):
+        if about["data"].get(name, "") != place.sha256[name]:
             raise SettingError(f"{folder} was begun with another {what}{f' than {now[name]}' if name in now else ''}; "
                                "give it as it was, or start anew with another OUTPUT_DIR")
     harmless = [name for name in differing if name not in ("RESUME", "OUTPUT_DIR")]
