@@ -42,6 +42,7 @@ from training.run import screen
 from training.run.data import change_texts, make_loaders, prepare_data
 from training.run.ensemble import keep_for_ensemble, say_ensemble
 from training.run.folder import Place, choose_run_folder, facts_of, make_folder
+from training.run.folds import run_folds
 from training.run.interruption import Interrupted, Interruption, command_to_resume
 from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
                                        make_optimizer, make_schedule, warm_up_steps, weigh_group)
@@ -51,6 +52,7 @@ from training.run.state import Progress, resume, rows_sha256, save_state, table_
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
 from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
                                share_statistics, told_by_the_first)
+from training.run.temperature import fit_temperature
 from training.run.testing import score_test_rows
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
@@ -76,6 +78,8 @@ CORRECTIONS_PATH = ""               # a run's confidently_wrong.csv, its column 
 VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PATH is given
 TEST_PATH = ""                      # a table that chooses nothing: the finished model is scored on it, once
 TEST_SHARE = 0.0                    # or: part of TRAIN_PATH set aside for that before anything is chosen; 0: none
+FOLDS = 0                           # cross-validation: so many runs, each tested on other rows until all were; 0: none
+FOLD = 0                            # of these the one to run, as on several machines; 0: all, and a table of them
 MAX_TRAIN_ROWS = 0                  # train on so many rows, drawn at random; validation shrinks alike; 0: all
 
 # model
@@ -377,7 +381,9 @@ def finish_epoch(data, learner, place, progress, seen, validated):
     settings, (logits, val_loss) = place.settings, validated
     probabilities = logits.softmax(dim=1).numpy()
     progress.history.append(epoch_figures(progress.epoch, seen, val_loss, probabilities.argmax(axis=1), data.labels)
-                            | {"encoder": learner.model.encoder_name, "inflated": bool(data.warning)})
+                            | {"encoder": learner.model.encoder_name, "inflated": bool(data.warning),
+                               "temperature": fit_temperature(logits, data.labels)})
+    learner.model.temperature = progress.history[-1]["temperature"]
     screen.say_epoch(progress.history, data.baseline, data.warning)
     make_folder(place)
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
@@ -442,10 +448,13 @@ def main(arguments):
             print(help_text(__file__, read_constants(__file__, KINDS, NONE_IS_ZERO), __doc__))
             return 0
         settings = settings_from(arguments)
-        if not settings.RUN_TRIALS:
+        folds = settings.FOLDS and not settings.FOLD
+        if not settings.RUN_TRIALS and not folds:
             return train(settings, arguments, team=team)
         if team.size > 1:
-            raise SettingError(f"RUN_TRIALS takes one process; there are {team.size}")
+            raise SettingError(f"{'FOLDS' if folds else 'RUN_TRIALS'} takes one process; there are {team.size}")
+        if folds:
+            return run_folds(arguments, settings_from, train)
         return run_trials(TRIALS, arguments, settings_from, train)
     except (ConstantError, SettingError, TableError, EncoderError) as error:
         if team.rank == 0:      # the others have the same to say

@@ -104,6 +104,7 @@ class BertSentimentClassifier(nn.Module):
             raise ValueError(f"{num_classes} classes, but {len(self.label_names)} label names")
         self.dropout, self.head, self.max_length = dropout, head, max_length
         self.second_text_column = second_text_column
+        self.temperature = 1.0          # by which predict() divides the logits: fitted on validation rows in training
         self.first_position = None      # of a text's first token, once run_end_to_end() has found it
         self.bottom_is_still = False    # see hold_bottom_still()
         width = encoder.config.hidden_size
@@ -144,7 +145,7 @@ class BertSentimentClassifier(nn.Module):
         return output.pooler_output if self.pooling == "pooler" else output.last_hidden_state[:, 0]
 
     def pooled_end_to_end(self, input_ids, layout, bottom=None, token_type_ids=None):
-        """The same, computed on the tokens alone; where first tokens are all that is read, the top layer ends on them."""
+        """The same, computed on the tokens alone; where first tokens alone are read, the top layer ends on them."""
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
         ending = contextlib.nullcontext() if self.pooling == "mean" else ending_with_first_tokens(self.encoder, layout)
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids.flatten()[layout.places][None]}
@@ -187,8 +188,8 @@ class BertSentimentClassifier(nn.Module):
         if isinstance(texts, str):
             raise TypeError("predict takes a list of texts, not one text")
         if bool(self.second_text_column) != (second_texts is not None):
-            raise ValueError(f"this model reads pairs of texts: give second_texts, the {self.second_text_column} of each"
-                             if self.second_text_column else "this model reads single texts; it takes no second_texts")
+            raise ValueError(f"a model of pairs of texts: give second_texts, the {self.second_text_column} of each"
+                             if self.second_text_column else "a model of single texts: it takes no second_texts")
         probabilities = numpy.zeros((len(texts), len(self.label_names)), dtype=numpy.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         typed = second_texts is not None and tells_texts_apart(self.tokenizer)
@@ -200,7 +201,8 @@ class BertSentimentClassifier(nn.Module):
             inputs = self.tokenizer([texts[row] for row in rows], seconds, truncation=True, max_length=self.max_length,
                                     padding=True, return_token_type_ids=typed, return_tensors="pt")
             layout = end_to_end(inputs["attention_mask"].sum(dim=1), inputs["input_ids"].shape[1]).to(device)
-            probabilities[rows] = self(**inputs.to(device), layout=layout).float().softmax(dim=-1).cpu().numpy()
+            probabilities[rows] = self(**inputs.to(device), layout=layout).float().div(self.temperature).softmax(
+                dim=-1).cpu().numpy()
         self.train(was_training)
         return [self.label_names[best] for best in probabilities.argmax(axis=1)], probabilities
 
@@ -253,7 +255,8 @@ class BertSentimentClassifier(nn.Module):
                     self.tokenizer.save_pretrained(beside)
             description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
                            "freeze_strategy": self.freeze_strategy, "head": self.head, "pooling": self.pooling,
-                           "max_length": self.max_length, "second_text_column": self.second_text_column}
+                           "max_length": self.max_length, "second_text_column": self.second_text_column,
+                           "temperature": self.temperature}
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
             save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, beside / WEIGHTS_FILE)
@@ -275,10 +278,12 @@ class BertSentimentClassifier(nn.Module):
             with quiet_transformers():
                 encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
                 tokenizer = AutoTokenizer.from_pretrained(folder) if (folder / "tokenizer_config.json").is_file() else None
+            temperature = description.pop("temperature", 1.0)
             model = cls(description["encoder"], num_classes=len(description["label_names"]),
                         encoder=encoder, tokenizer=tokenizer,
-                        **{"pooling": "auto"} | {name: value for name, value in description.items() if name != "encoder"})
+                        **{"pooling": "auto"} | {name: description[name] for name in description if name != "encoder"})
             model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+            model.temperature = temperature
         except EncoderError:
             raise
         except Exception as error:      # JSON, safetensors and shapes each have errors of their own
@@ -311,6 +316,8 @@ def read_arguments(arguments):
     parser.add_argument("--ENCODING", default="", metavar="NAME", help="of the file (default: recognised)")
     parser.add_argument("--QUOTING", default="", choices=("", *QUOTINGS), metavar="double|none",
                         help="whether cells may stand in double quotes (default: recognised)")
+    parser.add_argument("--UNSURE_BELOW", default=0.0, type=float, metavar="P",
+                        help="add a column that says unsure where the label's probability is lower (default: none)")
     parser.add_argument("--BATCH_SIZE", default=64, type=int, metavar="N", help="texts at once (default: 64)")
 
     def refuse(message):        # in one line; argparse's own way is several
@@ -321,6 +328,8 @@ def read_arguments(arguments):
     settings = parser.parse_args(arguments)
     if settings.BATCH_SIZE < 1:
         parser.error(f"--BATCH_SIZE={settings.BATCH_SIZE}: at least one text is predicted at once")
+    if not 0 <= settings.UNSURE_BELOW <= 1:
+        parser.error(f"--UNSURE_BELOW={settings.UNSURE_BELOW}: a probability is a number from 0 to 1")
     settings.COLUMN_NAMES = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
     return settings
 
@@ -347,7 +356,8 @@ def main(arguments):
         second_column = model.second_text_column and (settings.SECOND_TEXT_COLUMN or model.second_text_column)
         source, *columns = open_to_score(settings.table, (settings.TEXT_COLUMN, second_column), settings.COLUMN_NAMES,
                                          settings.ENCODING, settings.QUOTING)
-        scored, total = score_table(model, source, sys.stdout, columns, settings.BATCH_SIZE, signals)
+        scored, total = score_table(model, source, sys.stdout, columns, settings.BATCH_SIZE, signals,
+                                    settings.UNSURE_BELOW)
     except (EncoderError, TableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

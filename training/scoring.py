@@ -19,17 +19,18 @@ CHUNK_CHARACTERS = 16_000_000   # 64 MB at most
 JSON = ("json", "list")         # kinds of format; both are written as JSON lines
 
 
-def score_table(model, source, output, columns=("text",), batch_size=64, signals=()):
+def score_table(model, source, output, columns=("text",), batch_size=64, signals=(), unsure_below=0.0):
     """Write a table with the predictions as further columns to an open text file; (rows with text, rows).
 
     Args:
         source, columns: the table and its columns of texts, from open_to_score().
+        unsure_below: where this is not 0, a last column says "unsure" of labels whose probability is lower.
 
     Raises:
         TableError: the table cannot be read; the chunks above the fault are written.
     """
     rows = stream_rows(source)
-    wanted = ["label", "probability", *model.label_names]
+    wanted = ["label", "probability", *model.label_names, *["unsure"] * (unsure_below > 0)]
     if source.format.kind in JSON:      # any row may hold one of the names, so all are looked at first
         header = {key for _, values, _ in rows for key in values if key.endswith(tuple(wanted))}
         rows = stream_rows(source)
@@ -45,7 +46,10 @@ def score_table(model, source, output, columns=("text",), batch_size=64, signals
         for texts, originals in chunks(rows, columns):
             results = predict_rows(model, texts, batch_size, bar, signals)
             for row, original in enumerate(originals):
-                write(original, results.get(row, [None] * len(names)))
+                values = results.get(row, [None] * len(names))
+                if unsure_below and row in results:
+                    values.append("unsure" if values[1] < unsure_below else None)
+                write(original, values)
             output.flush()
             scored, total = scored + len(results), total + len(originals)
     return scored, total

@@ -18,7 +18,8 @@ class SettingError(ValueError):
 
 # What each constant is, whatever is written at the top of the script: DROPOUT = 0 is a number of the kind of 0.3.
 NUMBERS = {     # name: (kind, lowest, highest)
-    "VALIDATION_SHARE": (float, 0.01, 0.5), "TEST_SHARE": (float, 0, 0.5), "MAX_TRAIN_ROWS": (int, 0, math.inf),
+    "VALIDATION_SHARE": (float, 0.01, 0.5), "TEST_SHARE": (float, 0, 0.5), "FOLDS": (int, 0, math.inf),
+    "FOLD": (int, 0, math.inf), "MAX_TRAIN_ROWS": (int, 0, math.inf),
     "DROPOUT": (float, 0, 0.99), "MAX_LENGTH": (int, 3, math.inf),
     "BATCH_SIZE": (int, 1, math.inf), "POOL_BATCHES": (int, 1, math.inf),
     "GRADIENT_ACCUMULATION_STEPS": (int, 1, math.inf), "NUM_EPOCHS": (int, 1, math.inf),
@@ -32,8 +33,8 @@ TEXTS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN
          "FREEZE_STRATEGY", "POOLING", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
 KINDS = {**{name: kind for name, (kind, _, _) in NUMBERS.items()}, **dict.fromkeys(FLAGS, bool),
          **dict.fromkeys(TEXTS, str)}
-NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "TEST_SHARE", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MAX_GRAD_NORM",
-                "EARLY_STOPPING_PATIENCE", "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE",
+NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "TEST_SHARE", "FOLDS", "FOLD", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY",
+                "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE", "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE",
                 "SAVE_EVERY")
 READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
 RECIPES = ("guide", "measured")
@@ -74,6 +75,11 @@ def read_settings(script, arguments, choices, measured=()):
             raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
     if settings.TEST_PATH and settings.TEST_SHARE:
         raise SettingError("TEST_PATH names the test rows, and TEST_SHARE sets others aside; give one of them")
+    if settings.FOLDS == 1 or settings.FOLD > settings.FOLDS:
+        raise SettingError(f"FOLDS is {settings.FOLDS} and FOLD {settings.FOLD}; there are at least two folds, or 0, "
+                           "and FOLD is the number of one of them, or 0 for all")
+    if settings.FOLDS and (settings.TEST_PATH or settings.TEST_SHARE):
+        raise SettingError("with FOLDS each fold's rows are the test rows of a run; leave TEST_PATH and TEST_SHARE out")
     if settings.MAX_TRAIN_ROWS == 1:
         raise SettingError("MAX_TRAIN_ROWS is 1; a model is trained on two rows at least (0: on all)")
     settings.AUGMENT = ",".join(way.strip() for way in settings.AUGMENT.split(",") if way.strip())

@@ -12,7 +12,8 @@ from conftest import ROOT
 # area is a process of its own.
 AREAS = {"the device": ["pretended_cuda/test_device.py"],
          "training": [f"training/test_{name}.py" for name in (
-             "training", "speed", "pooling", "pairs", "model", "options", "reliability", "planted_cuda_errors", "scoring")],
+             "training", "speed", "pooling", "pairs", "model",
+             "options", "reliability", "planted_cuda_errors", "scoring")],
          "the doctor and the measurements": ["test_on_gpu.py", "diagnosis/test_look.py", "diagnosis/test_diagnose_bert.py"]}
 
 

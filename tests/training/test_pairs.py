@@ -116,7 +116,7 @@ def test_a_model_of_pairs_is_asked_in_pairs_and_scores_a_table_of_them(trained, 
     screen, folder = trained
     assert 'second_texts=["..."])' in screen.splitlines()[-1]
     model = BertSentimentClassifier.from_pretrained(folder)
-    with pytest.raises(ValueError, match="reads pairs of texts: give second_texts, the about of each"):
+    with pytest.raises(ValueError, match="a model of pairs of texts: give second_texts, the about of each"):
         model.predict(["the phone is great"])
     pairs = read_table(table, second_column="about")
     labels, probabilities = model.predict(list(pairs.texts), 7, list(pairs.seconds))
@@ -133,7 +133,7 @@ def test_a_model_of_pairs_is_asked_in_pairs_and_scores_a_table_of_them(trained, 
 
 def test_a_model_of_single_texts_takes_no_second_ones(tmp_path):
     model = BertSentimentClassifier(str(tiny_bert(tmp_path / "tiny")))
-    with pytest.raises(ValueError, match="reads single texts"):
+    with pytest.raises(ValueError, match="a model of single texts"):
         model.predict(["a"], second_texts=["b"])
 
 

@@ -4,7 +4,7 @@ import json
 
 import numpy
 import pytest
-from conftest import posts, write_csv
+from conftest import metrics, posts, write_csv
 from sklearn.metrics import accuracy_score, f1_score
 
 import BERT_main_aggressive as script
@@ -55,6 +55,10 @@ def test_a_run_ends_with_the_test_rows_scores_of_the_model_that_validation_chose
     assert f"their {groups} groups anew" in table_told
     assert f"this model                      {scores['accuracy']:.3f}" in table_told
     assert "LinearSVC over TF-IDF" in table_told and "on these same" not in screen
+    best = max(metrics(run), key=lambda epoch: epoch["val_macro_f1"])
+    saved = BertSentimentClassifier.from_pretrained(run / "best")
+    assert saved.temperature == told["temperature"] == best["temperature"]
+    assert f"calibration error {told['calibration_error']:.3f}, with the temperature" in table_told
     page = (run / "report.html").read_text("utf-8")
     assert f"on {rows} test rows, which chose nothing" in page and f"{scores['accuracy']:.3f}" in page
     config = json.loads((run / "config.json").read_text("utf-8"))
@@ -66,7 +70,7 @@ def test_a_table_of_test_rows_is_told_where_it_stands_in_training(train, tmp_pat
     training, test = write_csv(tmp_path / "a.csv", rows[:60]), write_csv(tmp_path / "b.csv", rows[30:])
     status, screen, _ = train(TRAIN_PATH=training, TEST_PATH=test)
     assert status == 0 and "50 to test on" in screen and "of the test texts 60.0%" in screen
-    assert "inflated: 60% of the test rows stand in training" in screen.splitlines()[-5]
+    assert "test       50 rows that chose nothing, INFLATED: 60% of them stand in training" in screen
 
 
 def test_a_path_and_a_share_of_test_rows_are_refused_together(table):

@@ -21,8 +21,9 @@ def choose_pooling(wanted, encoder, source=None):
     """
     trained = getattr(encoder, "pooler", None) is not None
     if wanted == "pooler" and not trained:
-        raise EncoderError(f"POOLING is pooler, and the checkpoint {getattr(source, 'name', type(encoder).__name__)} has "
-                           "none that was trained; it can be cls, mean or auto")
+        name = getattr(source, "name", type(encoder).__name__)
+        raise EncoderError(f"POOLING is pooler, and the checkpoint {name} has none that was trained; it can be cls, mean "
+                           "or auto")
     if wanted != "auto":
         return wanted, "by name"
     own = own_pooling(source) if source else None

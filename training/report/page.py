@@ -21,7 +21,8 @@ from training.encoder.processor import processor_name
 from training.files import write_whole
 from training.report.drawings import data_uri, finite, pictures, span
 from training.report.scores import (calibration, calibration_error, chance_calibration_error, class_scores, confusions,
-                                    length_bands, mean_confidence, most_confidently_wrong, scores, shown_matrix)
+                                    coverage, length_bands, mean_confidence, most_confidently_wrong, scores,
+                                    shown_matrix, tempered)
 
 # what is shown
 SHOWN_WRONG = 50                # the most confidently wrong texts, in the page and in the CSV
@@ -42,14 +43,15 @@ def write_run_report(folder, data, history, best, constants, facts, tested=None)
     Args:
         data: the run's Data; of it names, labels, validation, validation_lengths(), baseline, overlap, warning.
         history: one dict an epoch, as in metrics.jsonl; a figure may be missing or NaN.
-        best: "epoch", the number of the epoch that is reported, and its "probabilities" [validation rows, classes],
-            each row adding up to 1.
+        best: "epoch", the number of the epoch that is reported, its "probabilities" [validation rows, classes], each
+            row adding up to 1, and the "temperature" that its model predicts with.
         constants: name -> value, as the run used them.
         facts: name -> value, what else config.json tells: encoder, device, rows, versions.
         tested: what test_scores.json holds, where there were test rows.
     """
     folder, names, baseline = Path(folder), list(data.names), data.baseline
-    probabilities, labels, lengths = map(numpy.asarray, (best["probabilities"], data.labels, data.validation_lengths()))
+    before, labels, lengths = map(numpy.asarray, (best["probabilities"], data.labels, data.validation_lengths()))
+    probabilities = tempered(before, best.get("temperature", 1.0))
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1).astype(float)
     right, largest = predictions == labels, labels == names.index(baseline.largest_class)
     matrix = confusion_matrix(labels, predictions, labels=range(len(names)))
@@ -67,6 +69,8 @@ def write_run_report(folder, data, history, best, constants, facts, tested=None)
         warning=data.warning, tested=tested, baseline=baseline, scores=scores(matrix, baseline, int(largest.sum())),
         matrix=shown_matrix(matrix, names, SHOWN_CLASSES), confusions=confusions(matrix, names, SHOWN_CONFUSIONS),
         classes=class_scores(matrix, names), shown_classes=SHOWN_CLASSES,
+        temperature=best.get("temperature", 1.0), coverage=coverage(confidence, right),
+        error_before=calibration_error(calibration(before.max(axis=1).astype(float), right)),
         bins=bins, calibration_error=calibration_error(bins), mean_confidence=mean_confidence(bins),
         chance_error=chance_calibration_error(confidence),
         bands=bands, at_limit=int((lengths == constants.get("MAX_LENGTH")).sum()),

@@ -11,6 +11,7 @@ import numpy
 Z = 1.959964                    # standard errors to either side of a 95 % interval
 
 CONFIDENCE_BINS = 10            # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"
+UNSURE_BOUNDS = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 LENGTH_BINS = 6                 # of about equally many texts
 MACRO_F1_DRAWS = 1000           # of each bootstrap
 CHANCE_DRAWS = 200              # made-up results of a model whose probabilities are exactly right
@@ -164,6 +165,26 @@ def calibration_error(bins):
     """Expected calibration error: how far confidence and accuracy lie apart in a bin, averaged over the rows."""
     rows = sum(each["rows"] for each in bins)
     return sum(each["rows"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / rows if rows else math.nan
+
+
+def tempered(probabilities, temperature):
+    """The probabilities [rows, classes] as they are once the logits behind them are divided by a temperature."""
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        logits = numpy.log(probabilities.astype(float)) / temperature
+        shares = numpy.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+
+def coverage(confidence, right):
+    """What is left, and how much of it is right, where answers below a probability are called unsure."""
+    lines = []
+    for bound in UNSURE_BOUNDS:
+        sure = confidence >= bound
+        if sure.any():
+            rows, hits = int(sure.sum()), int(right[sure].sum())
+            lines.append({"bound": bound, "share": rows / len(right), "accuracy": hits / rows,
+                          "interval": wilson(hits, rows)})
+    return lines
 
 
 def mean_confidence(bins):

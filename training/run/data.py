@@ -15,7 +15,7 @@ from training.texts.augment import augmented, read_synonyms
 from training.texts.batches import LikeLengthBatches, encode, padded
 from training.texts.corrections import correct_labels
 from training.texts.refusal import TableError
-from training.texts.splitting import Overlap, overlap, sample_rows, split_table
+from training.texts.splitting import Overlap, fold_of, overlap, sample_rows, split_table
 from training.texts.tables import Table, class_names, class_numbers, read_table
 
 
@@ -81,6 +81,8 @@ def read_tables(settings):
     rest = whole
     if settings.TEST_SHARE:
         rest, test = split_table(whole, settings.TEST_SHARE, settings.SEED, "for testing; add rows, or give TEST_PATH")
+    if settings.FOLD:
+        rest, test = fold_of(whole, settings.FOLDS, settings.FOLD, settings.SEED)
     if validation:
         return sample_rows(rest, settings.MAX_TRAIN_ROWS, settings.SEED), validation, whole, test
     training, validation = split_table(rest, settings.VALIDATION_SHARE, settings.SEED)

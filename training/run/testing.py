@@ -1,5 +1,7 @@
 """The test rows: set aside before anything is chosen, and scored once, by the model that was chosen without them."""
 
+import csv
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from torch.utils.data import DataLoader
 
 from training.files import write_whole
-from training.report.scores import bootstrap
+from training.report.scores import bootstrap, calibration, calibration_error
 from training.run.baseline import Baseline
 from training.run.results import classes_told, write_page
 from training.run.screen import MOST_CLASSES_TOLD, say
@@ -18,6 +20,8 @@ from training.run.tally import NumbersGoneWrong
 from training.run.trouble import RunError, rows_told
 from training.texts.splitting import Overlap, numbered
 from training.texts.tables import Table
+
+PREDICTIONS = "test_predictions.csv"
 
 
 @dataclass
@@ -47,25 +51,46 @@ def score_test_rows(data, learner, place, progress, evaluate):
     Raises:
         RunError: the model gives test rows no numbers.
     """
-    said = best_said(data.test, learner, place, evaluate)
-    tested = scores_of(data, said)
+    logits = best_logits(data.test, learner, place, evaluate)
+    said = logits.argmax(dim=1).numpy()
+    tested = scores_of(data, said) | calibration_of(logits, said == data.test.labels, progress.best["temperature"])
     report, matrix = classes_told(data.names, data.test.labels, said)
     say_test_rows(data, progress, tested, f"{report}\n{matrix}")
     if place.writes:
         write_whole(place.folder / "test_scores.json", json.dumps(tested, indent=2, ensure_ascii=False) + "\n")
         write_whole(place.folder / "test_report.txt", f"{report}\n{matrix}")
+        probabilities = (logits.double() / progress.best["temperature"]).softmax(dim=1).numpy()
+        write_whole(place.folder / PREDICTIONS, predictions_csv(data, probabilities))
         write_page(data, place, progress, tested)
 
 
-def best_said(test, learner, place, evaluate):
-    """The class numbers [rows] that the best epoch's model says of the test rows."""
+def predictions_csv(data, probabilities):
+    """The test rows as bytes of a CSV: line in the file, texts, label, what the model says, the probabilities."""
+    file, test = io.StringIO(), data.test
+    seconds = test.table.seconds or [""] * len(test.table)
+    writer = csv.writer(file)
+    writer.writerow(["line", "text", "second_text", "label", "predicted", *(f"p({name})" for name in data.names)])
+    for row, shares in enumerate(probabilities):
+        writer.writerow([test.table.lines[row], test.table.texts[row], seconds[row], data.names[test.labels[row]],
+                         data.names[shares.argmax()], *(f"{share:.6f}" for share in shares)])
+    return file.getvalue().encode("utf-8")
+
+
+def best_logits(test, learner, place, evaluate):
+    """What the best epoch's model says of the test rows, [rows, classes]."""
     learner.model.load_state_dict(load_file(place.folder / "best" / "model.safetensors"))
     try:
-        logits, _ = evaluate(learner.model, test.loader, learner.precision, team=learner.team)
+        return evaluate(learner.model, test.loader, learner.precision, team=learner.team)[0]
     except NumbersGoneWrong as error:
         raise RunError(f"the best model's logits of test rows are not finite; {rows_told(test.table, error.rows)}") \
             from None
-    return logits.argmax(dim=1).numpy()
+
+
+def calibration_of(logits, right, temperature):
+    """The calibration errors of the logits' probabilities as they are and with the temperature of validation."""
+    errors = [calibration_error(calibration((logits.double() / by).softmax(dim=1).amax(dim=1).numpy(), right))
+              for by in (1.0, temperature)]
+    return {"temperature": temperature, "calibration_error_before": errors[0], "calibration_error": errors[1]}
 
 
 def scores_of(data, said):
@@ -83,15 +108,17 @@ def say_test_rows(data, progress, tested, of_classes):
     print(f"\n{of_classes}" if len(data.names) <= MOST_CLASSES_TOLD else "")
     say("best", f"epoch {best['epoch']} of {len(progress.history)}, chosen by macro-F1 on the validation rows "
                 f"(accuracy {best['val_acc']:.3f}, macro-F1 {best['val_macro_f1']:.3f}); {best['encoder']}")
-    say("test", f"{tested['rows']:,} rows that chose nothing; intervals (95 %) from drawing "
-                + (f"their {tested['groups']:,} groups anew" if tested["groups"] else "them anew"))
-    inflated = f"   inflated: {max(shared.texts, shared.groups or 0.0):.0%} of the test rows stand in training" \
+    inflated = f", INFLATED: {max(shared.texts, shared.groups or 0.0):.0%} of them stand in training" \
         if shared.inflates else ""
+    say("test", f"{tested['rows']:,} rows that chose nothing{inflated}; intervals (95 %) from drawing "
+                + (f"their {tested['groups']:,} groups anew" if tested["groups"] else "them anew"))
     print(f"{'':<11}{'':<28}{'accuracy':>9}{'':<18}{'macro-F1':>9}")
     for name, scores in tested["scores"].items():
         figures = "".join(f"{scores[figure]:>9.3f}{shown_interval(scores[figure + '_interval']):<18}"
                           for figure in ("accuracy", "macro_f1"))
-        print(f"{'':<11}{name:<28}{figures.rstrip()}{inflated}")
+        print(f"{'':<11}{name:<28}{figures.rstrip()}")
+    say("", f"calibration error {tested['calibration_error']:.3f}, with the temperature {tested['temperature']:.2f} "
+            f"that validation gave; {tested['calibration_error_before']:.3f} without")
 
 
 def shown_interval(ends):

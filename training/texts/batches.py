@@ -15,8 +15,8 @@ class Encoded(Dataset):
     ids: numpy.ndarray          # uint16 where the vocabulary is small enough, else int32
     starts: numpy.ndarray       # int64, rows + 1
     labels: numpy.ndarray       # int64
-    second_starts: numpy.ndarray | None = None      # of pairs of texts: how many tokens of a row stand before its second
-                                                    # text, where the checkpoint tells the two apart
+    second_starts: numpy.ndarray | None = None      # of pairs of texts: a row's tokens before its second text, where
+                                                    # the checkpoint tells the two apart
     bottom: object = None       # a BottomStates of training/encoder/frozen.py, where what frozen layers give is kept
 
     def __len__(self):

@@ -52,6 +52,29 @@ def split_table(table, validation_share, seed, what_for="for validation; add row
     return table.rows(training), table.rows(validation)
 
 
+def fold_of(table, folds, number, seed):
+    """(the other rows, the rows of one fold): every row is in one of the folds 1, 2, ..., with all rows of its group.
+
+    Raises:
+        TableError: fewer separate texts or groups than folds.
+    """
+    groups = _linked_groups(table.keys, *([hashed(table.groups, len(table))] if table.groups else []))
+    count = groups.max() + 1
+    if count < folds:
+        raise TableError(f"{table.path}: {count} different texts or groups are too few for {folds} folds")
+    labels = numbered(table.labels)
+    if numpy.bincount(labels).max() >= folds and count * folds <= FEW_GROUPS_TIMES_FOLDS:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():     # as above
+            warnings.simplefilter("ignore", UserWarning)
+            inside = next(islice((rows for _, rows in splitter.split(groups, labels, groups)), number - 1, None))
+        inside = numpy.isin(numpy.arange(len(labels)), inside)
+    else:
+        places = numpy.random.default_rng(seed).permutation(count) % folds
+        inside = places[groups] == number - 1
+    return table.rows(numpy.flatnonzero(~inside)), table.rows(numpy.flatnonzero(inside))
+
+
 def numbered(labels):
     """Each label's place among the different ones."""
     places = {label: place for place, label in enumerate(sorted(set(labels)))}
