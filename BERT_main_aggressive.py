@@ -48,6 +48,7 @@ from training.run.optimization import (Learner, batch_loss, choose_precision, cl
                                        make_optimizer, make_schedule, warm_up_steps, weigh_group)
 from training.run.process import process_set_up
 from training.run.results import epoch_figures, write_page, write_results
+from training.run.search import search
 from training.run.state import Progress, resume, rows_sha256, save_state, table_sums
 from training.run.tally import NumbersGoneWrong, Watch, judge_gradient, new_tally, raise_unless_finite
 from training.run.team import (ALONE, add_up, exchange_gradients, gathered, highest_of, join_team, leave_team,
@@ -130,6 +131,11 @@ TRIALS = [                          # constants that each trial changes; the fir
     "FREEZE_STRATEGY=half",
     "FREEZE_STRATEGY=full",
 ]
+TRIALS_BUDGET = 0.0                 # or draw trials from RANGES until so many minutes are over; 0: none
+RANGES = {                          # lowest and highest of a rate, or a list to choose from
+    "LEARNING_RATE": (2e-5, 5e-4), "HEAD_LEARNING_RATE": (1e-4, 5e-3), "HEAD": ["batchnorm", "linear"],
+    "BATCH_SIZE": [16, 32], "LAYER_LR_DECAY": [0.8, 0.9, 1.0], "DROPOUT": [0.1, 0.3],
+}
 
 # RECIPE=measured: found with the embedded encoder; for no other was it tried
 MEASURED = {
@@ -392,10 +398,12 @@ def finish_epoch(data, learner, place, progress, seen, validated):
             learner.model.save_pretrained(place.folder / "best")
     if settings.ENSEMBLE:
         keep_for_ensemble(learner, place, progress, probabilities)
-    stopped = 0 < settings.EARLY_STOPPING_PATIENCE <= progress.epoch - progress.best["epoch"]
+    patience = settings.EARLY_STOPPING_PATIENCE
+    stopped = f"no better macro-F1 in {patience} epochs" if 0 < patience <= progress.epoch - progress.best["epoch"] \
+        else place.hopeless(progress.history)
     if stopped:
-        screen.say("", f"stopped early: no better macro-F1 in {settings.EARLY_STOPPING_PATIENCE} epochs")
-    progress.finished = stopped or progress.epoch == settings.NUM_EPOCHS
+        screen.say("", f"stopped early: {stopped}")
+    progress.finished = bool(stopped) or progress.epoch == settings.NUM_EPOCHS
     if place.writes:
         write_results(data, place, progress)
     progress.skipped_in_a_row = progress.tally.skipped_in_a_row
@@ -403,10 +411,11 @@ def finish_epoch(data, learner, place, progress, seen, validated):
     save_state(learner, place, progress)
 
 
-def train(settings, arguments, command="", team=ALONE):
+def train(settings, arguments, command="", team=ALONE, hopeless=None):
     """One run from the tables to the scores; returns the exit status.
 
-    An interrupted run names the command that goes on with it: the one given, else made from the arguments.
+    An interrupted run names the command that goes on with it: the one given, else made from the arguments. hopeless is
+    asked after each epoch, with its history, why the run should stop there.
 
     Raises:
         RunError: it ended before its end for a reason that the message names.
@@ -414,6 +423,7 @@ def train(settings, arguments, command="", team=ALONE):
     began = time.perf_counter()
     with process_set_up(settings.DETERMINISTIC), memory_told(settings):
         data, learner, place = prepare(settings, team)
+        place.hopeless = hopeless or place.hopeless
         progress = (resume(learner, place) if settings.RESUME else None) or Progress()
         try:
             interrupted = train_epochs(data, learner, place, progress)
@@ -448,14 +458,17 @@ def main(arguments):
             print(help_text(__file__, read_constants(__file__, KINDS, NONE_IS_ZERO), __doc__))
             return 0
         settings = settings_from(arguments)
-        folds = settings.FOLDS and not settings.FOLD
-        if not settings.RUN_TRIALS and not folds:
-            return train(settings, arguments, team=team)
-        if team.size > 1:
-            raise SettingError(f"{'FOLDS' if folds else 'RUN_TRIALS'} takes one process; there are {team.size}")
-        if folds:
+        many = "FOLDS" if settings.FOLDS and not settings.FOLD else "RUN_TRIALS" if settings.RUN_TRIALS else \
+            "TRIALS_BUDGET" if settings.TRIALS_BUDGET else ""
+        if many and team.size > 1:
+            raise SettingError(f"{many} takes one process; there are {team.size}")
+        if many == "FOLDS":
             return run_folds(arguments, settings_from, train)
-        return run_trials(TRIALS, arguments, settings_from, train)
+        if many == "TRIALS_BUDGET":
+            return search(RANGES, arguments, settings_from, train)
+        if many:
+            return run_trials(TRIALS, arguments, settings_from, train)
+        return train(settings, arguments, team=team)
     except (ConstantError, SettingError, TableError, EncoderError) as error:
         if team.rank == 0:      # the others have the same to say
             print(f"error: {error}", file=sys.stderr)

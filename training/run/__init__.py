@@ -17,4 +17,5 @@ interruption.py     Ctrl-C and SIGTERM
 trouble.py          what can go wrong, in one line for people
 folds.py            cross-validation
 trials.py           several runs, one after the other
+search.py           runs drawn from ranges, within a budget
 """

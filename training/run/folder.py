@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ class Place:
     settings: SimpleNamespace
     sha256: dict                # of the tables' files and of the tokenized rows
     facts: dict                 # for config.json
+    hopeless: Callable = lambda history: ""     # why to stop after these epochs, or ""
     page_drawn: float = field(default_factory=time.monotonic)   # when report.html was written last, or the run began
 
 
