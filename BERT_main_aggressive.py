@@ -9,8 +9,8 @@
 
 Edit the constants or give them on the command line. The run ends with its scores beside those of guessing and of a
 linear model, and leaves the best model, its figures and the constants used in a folder below runs/.
-The sample with the constants as they stand: accuracy 0.67 and macro-F1 0.69 on 250 rows after five epochs, where a
-linear model has 0.68 and 0.69 and always saying Negative 0.30 (embedded encoder, two CPU cores, 161 s, torch 2.13.0).
+The sample with the constants as they stand: accuracy 0.73 and macro-F1 0.74 on 250 rows after five epochs, where a
+linear model has 0.68 and 0.69 and always saying Negative 0.30 (embedded encoder, 277 s of one core, torch 2.13.0).
 Does it not learn? `python diagnose_bert.py` takes the same constants and names the cause.
 """
 
@@ -137,9 +137,10 @@ RANGES = {                          # lowest and highest of a rate, or a list to
     "BATCH_SIZE": [16, 32], "LAYER_LR_DECAY": [0.8, 0.9, 1.0], "DROPOUT": [0.1, 0.3],
 }
 
-# RECIPE=measured: found with the embedded encoder; for no other was it tried
+# RECIPE=measured, found with the embedded encoder and tried with no other. The two together: accuracy 0.728 -> 0.828 on
+# 250 validation rows of the sample, five epochs, seed 42
 MEASURED = {
-    "LEARNING_RATE": 1e-4,
+    "LEARNING_RATE": 2e-4,
     "HEAD_LEARNING_RATE": 1e-3,
 }
 
