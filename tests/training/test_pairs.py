@@ -123,7 +123,7 @@ def test_a_model_of_pairs_is_asked_in_pairs_and_scores_a_table_of_them(trained, 
     rows = model.tokenizer(list(pairs.texts), list(pairs.seconds), padding=True, return_tensors="pt")
     with torch.no_grad():
         wanted = model(rows["input_ids"], rows["attention_mask"], token_type_ids=rows["token_type_ids"])
-    numpy.testing.assert_allclose(probabilities, wanted.softmax(dim=1).numpy(), atol=1e-5)
+    numpy.testing.assert_allclose(probabilities, wanted.div(model.temperature).softmax(dim=1).numpy(), atol=1e-5)
     assert model_script.main([str(folder), str(table)]) == 0
     scored = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["predicted_label"] for row in scored] == labels

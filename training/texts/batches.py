@@ -53,7 +53,7 @@ def encode(texts, labels, tokenizer, max_length, seconds=(), chunk=4096):
     typed = bool(seconds) and tells_texts_apart(tokenizer)
     ids, lengths, second_starts = array("H" if short else "i"), array("q", [0]), array("q")     # these grow in place
     for start in tqdm(range(0, len(texts), chunk), "tokenize", leave=False, disable=None):
-        rows = tokenizer(texts[start:start + chunk], seconds[start:start + chunk] or None, truncation=True,
+        rows = tokenizer(*(column[start:start + chunk] for column in (texts, seconds) if column), truncation=True,
                          max_length=max_length, return_attention_mask=False, return_token_type_ids=typed)
         lengths.extend(map(len, rows["input_ids"]))
         for row in rows["input_ids"]:
@@ -69,7 +69,8 @@ def tells_texts_apart(tokenizer):
 
 def uncut_lengths(texts, tokenizer, seconds=(), most=1000):
     """Tokens of each of the first texts or pairs, uncut: how much a maximal length would cut shows in so many."""
-    rows = tokenizer(texts[:most], seconds[:most] or None, truncation=False, verbose=False, return_attention_mask=False)
+    rows = tokenizer(*(column[:most] for column in (texts, seconds) if column), truncation=False, verbose=False,
+                     return_attention_mask=False)
     return list(map(len, rows["input_ids"]))
 
 
