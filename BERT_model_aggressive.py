@@ -1,4 +1,4 @@
-"""The classifier: a pre-trained BERT-family encoder, four ways of freezing it, and a head on its pooled [CLS].
+"""The classifier: a pre-trained BERT-family encoder, four ways of freezing it, and a head on its pooled tokens.
 
     from BERT_model_aggressive import BertSentimentClassifier
 
@@ -25,6 +25,7 @@ and one for each class added. data/README.md lists the formats; - is CSV from st
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -42,11 +43,13 @@ from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_m
                                       first_line, load_encoder, quiet_transformers)
 from training.encoder.frozen import frozen_bottom, starting_above
 from training.encoder.hub_format import own_names, stored_names, whole_config
+from training.encoder.pooling import POOLINGS, choose_pooling, mean_end_to_end, mean_of_rows
 from training.encoder.processor import multiply_quickly
 from training.export import ExportError, export_onnx
 from training.files import replaced_together
 from training.memory import out_of_memory
 from training.scoring import open_to_score, score_table
+from training.texts.batches import tells_texts_apart
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
 
@@ -72,30 +75,39 @@ class BertSentimentClassifier(nn.Module):
         dropout: probability after each hidden layer of the BatchNorm head; the linear head has none.
         freeze_strategy: one of FREEZE_STRATEGIES.
         head: 'batchnorm' (width -> 512 -> 256 -> classes) or 'linear' (width -> classes).
+        pooling: one of POOLINGS, what the head is given of a text; a pooler without use is taken out of the encoder.
         label_names: the classes' names in the order of the outputs; by default '0', '1', ...
         max_length: tokens that predict() keeps of a text.
+        second_text_column: what each text is paired with, as its column was called; empty where texts stand alone.
         encoder, tokenizer: a transformers encoder at hand, instead of one loaded by name.
 
     Raises:
         EncoderError: the encoder cannot be loaded, or its layers cannot be found.
-        ValueError: an unknown strategy or head.
+        ValueError: an unknown strategy, head or pooling.
     """
 
     def __init__(self, model_name=DEFAULT_ENCODER, num_classes=4, dropout=0.3, freeze_strategy="none", head="batchnorm",
-                 *, label_names=None, max_length=128, encoder=None, tokenizer=None):
+                 *, pooling="auto", label_names=None, max_length=128, second_text_column="", encoder=None,
+                 tokenizer=None):
         super().__init__()
         _require(freeze_strategy, "freeze strategy", FREEZE_STRATEGIES)
         _require(head, "head", HEADS)
-        self.encoder_name = model_name
+        _require(pooling, "pooling", POOLINGS)
+        self.encoder_name, source = model_name, None
         if encoder is None:
             source = find_encoder(model_name)
             self.encoder_name = source.name
             encoder, tokenizer = load_encoder(source)
         self.encoder, self.tokenizer = encoder, tokenizer
+        self.pooling, _ = choose_pooling(pooling, encoder, source)
+        if self.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
+            encoder.pooler = None
         self.label_names = list(label_names or map(str, range(num_classes)))
         if len(self.label_names) != num_classes:
             raise ValueError(f"{num_classes} classes, but {len(self.label_names)} label names")
         self.dropout, self.head, self.max_length = dropout, head, max_length
+        self.second_text_column = second_text_column
+        self.temperature = 1.0          # by which predict() divides the logits: fitted on validation rows in training
         self.first_position = None      # of a text's first token, once run_end_to_end() has found it
         self.bottom_is_still = False    # see hold_bottom_still()
         width = encoder.config.hidden_size
@@ -114,8 +126,8 @@ class BertSentimentClassifier(nn.Module):
             for module in [*embedding_modules(self.encoder), *layers[:int(len(layers) * share)]]:
                 module.requires_grad_(False)
 
-    def forward(self, input_ids, attention_mask, layout=None, bottom=None):
-        """Logits [rows, classes] of token ids and mask [rows, positions].
+    def forward(self, input_ids, attention_mask, layout=None, bottom=None, token_type_ids=None):
+        """Logits [rows, classes] of token ids and mask [rows, positions], and token types where texts are paired.
 
         Args:
             layout: where the texts stand in the row of all their tokens (training/encoder/end_to_end.py); with it no
@@ -123,27 +135,32 @@ class BertSentimentClassifier(nn.Module):
             bottom: what the frozen layers made of the same rows [rows, positions, width]; they are not run again.
         """
         if layout is None or self.first_position is None:
-            return self.classifier(self.pooled(input_ids, attention_mask, bottom))
-        return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom))
+            return self.classifier(self.pooled(input_ids, attention_mask, bottom, token_type_ids))
+        return self.classifier(self.pooled_end_to_end(input_ids, layout, bottom, token_type_ids))
 
-    def pooled(self, input_ids, attention_mask, bottom=None):
-        """What the head is given [rows, width]: the pooler's output, or where there is none the first token's state."""
+    def pooled(self, input_ids, attention_mask, bottom=None, token_type_ids=None):
+        """What the head is given [rows, width], as self.pooling says."""
         with starting_above(self.encoder, bottom):
-            output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        pooled = getattr(output, "pooler_output", None)
-        return output.last_hidden_state[:, 0] if pooled is None else pooled
+            types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+            output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types)
+        if self.pooling == "mean":
+            return mean_of_rows(output.last_hidden_state, attention_mask)
+        return output.pooler_output if self.pooling == "pooler" else output.last_hidden_state[:, 0]
 
-    def pooled_end_to_end(self, input_ids, layout, bottom=None):
-        """The same, computed on the tokens alone, and the top layer's end on the first ones alone."""
+    def pooled_end_to_end(self, input_ids, layout, bottom=None, token_type_ids=None):
+        """The same, computed on the tokens alone; where first tokens alone are read, the top layer ends on them."""
         bottom = None if bottom is None else bottom.flatten(0, 1)[layout.places][None]
-        with ending_with_first_tokens(self.encoder, layout), starting_above(self.encoder, bottom):
+        ending = contextlib.nullcontext() if self.pooling == "mean" else ending_with_first_tokens(self.encoder, layout)
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids.flatten()[layout.places][None]}
+        with ending, starting_above(self.encoder, bottom):
             output = self.encoder(input_ids=input_ids.flatten()[layout.places][None], text_layout=layout,
-                                  position_ids=layout.positions[None] + self.first_position)
+                                  position_ids=layout.positions[None] + self.first_position, **types)
+        if self.pooling == "mean":
+            return mean_end_to_end(output.last_hidden_state[0], layout)
         first_tokens = output.last_hidden_state[0]
         if len(first_tokens) > layout.texts:
             first_tokens = first_tokens.index_select(0, layout.starts)
-        pooler = getattr(self.encoder, "pooler", None)
-        return first_tokens if pooler is None else pooler(first_tokens[:, None])
+        return self.encoder.pooler(first_tokens[:, None]) if self.pooling == "pooler" else first_tokens
 
     def train(self, mode=True):
         super().train(mode)
@@ -165,23 +182,30 @@ class BertSentimentClassifier(nn.Module):
         return next(self.parameters()).device
 
     @torch.no_grad()
-    def predict(self, texts, batch_size=32):
+    def predict(self, texts, batch_size=32, second_texts=None):
         """The labels [texts] and the classes' probabilities [texts, classes] of a list of texts, in their order.
 
+        A model that was trained on pairs of texts takes each text's partner in second_texts.
         Texts of like length share a batch; the model's training mode is left as it was.
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a list of texts, not one text")
+        if bool(self.second_text_column) != (second_texts is not None):
+            raise ValueError(f"a model of pairs of texts: give second_texts, the {self.second_text_column} of each"
+                             if self.second_text_column else "a model of single texts: it takes no second_texts")
         probabilities = numpy.zeros((len(texts), len(self.label_names)), dtype=numpy.float32)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        typed = second_texts is not None and tells_texts_apart(self.tokenizer)
         device, was_training = self.device(), self.training
         self.eval()
         for start in range(0, len(order), batch_size):
             rows = order[start:start + batch_size]
-            inputs = self.tokenizer([texts[row] for row in rows], truncation=True, max_length=self.max_length,
-                                    padding=True, return_token_type_ids=False, return_tensors="pt")
+            seconds = None if second_texts is None else [second_texts[row] for row in rows]
+            inputs = self.tokenizer([texts[row] for row in rows], seconds, truncation=True, max_length=self.max_length,
+                                    padding=True, return_token_type_ids=typed, return_tensors="pt")
             layout = end_to_end(inputs["attention_mask"].sum(dim=1), inputs["input_ids"].shape[1]).to(device)
-            probabilities[rows] = self(**inputs.to(device), layout=layout).float().softmax(dim=-1).cpu().numpy()
+            probabilities[rows] = self(**inputs.to(device), layout=layout).float().div(self.temperature).softmax(
+                dim=-1).cpu().numpy()
         self.train(was_training)
         return [self.label_names[best] for best in probabilities.argmax(axis=1)], probabilities
 
@@ -235,7 +259,9 @@ class BertSentimentClassifier(nn.Module):
                 with quiet_transformers():
                     self.tokenizer.save_pretrained(beside)
             description = {"encoder": self.encoder_name, "label_names": self.label_names, "dropout": self.dropout,
-                           "freeze_strategy": self.freeze_strategy, "head": self.head, "max_length": self.max_length}
+                           "freeze_strategy": self.freeze_strategy, "head": self.head, "pooling": self.pooling,
+                           "max_length": self.max_length, "second_text_column": self.second_text_column,
+                           "temperature": self.temperature}
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             (beside / CLASSIFIER_FILE).write_text(text, "utf-8")
             names = stored_names(self)
@@ -259,10 +285,11 @@ class BertSentimentClassifier(nn.Module):
             with quiet_transformers():
                 encoder = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
                 tokenizer = AutoTokenizer.from_pretrained(folder) if (folder / "tokenizer_config.json").is_file() else None
-            model = cls(description["encoder"], num_classes=len(description["label_names"]),
-                        encoder=encoder, tokenizer=tokenizer,
-                        **{name: value for name, value in description.items() if name != "encoder"})
+            temperature = description.pop("temperature", 1.0)
+            model = cls(description["encoder"], len(description["label_names"]), encoder=encoder, tokenizer=tokenizer,
+                        **{"pooling": "auto"} | {name: description[name] for name in description if name != "encoder"})
             model.load_state_dict(own_names(load_file(folder / WEIGHTS_FILE), model))
+            model.temperature = temperature
         except EncoderError:
             raise
         except Exception as error:      # JSON, safetensors and shapes each have errors of their own
@@ -291,10 +318,14 @@ def read_arguments(arguments):
                         help=".csv, .tsv, .jsonl, .json, .xlsx, .parquet, also .gz; - is CSV from standard input")
     parser.add_argument("--EXPORT", choices=("onnx",), metavar="onnx", help="write it as model.onnx instead")
     parser.add_argument("--TEXT_COLUMN", default="text", metavar="NAME", help="the column of the texts (default: text)")
+    parser.add_argument("--SECOND_TEXT_COLUMN", default="", metavar="NAME",
+                        help="of a model of pairs: their second texts' column (default: as in training)")
     parser.add_argument("--COLUMN_NAMES", default="", metavar="A,B,C", help="the columns of a file without header line")
     parser.add_argument("--ENCODING", default="", metavar="NAME", help="of the file (default: recognised)")
     parser.add_argument("--QUOTING", default="", choices=("", *QUOTINGS), metavar="double|none",
                         help="whether cells may stand in double quotes (default: recognised)")
+    parser.add_argument("--UNSURE_BELOW", default=0.0, type=float, metavar="P",
+                        help="add a column that says unsure where the label's probability is lower (default: none)")
     parser.add_argument("--BATCH_SIZE", default=64, type=int, metavar="N", help="texts at once (default: 64)")
 
     def refuse(message):        # in one line; argparse's own way is several
@@ -307,6 +338,8 @@ def read_arguments(arguments):
         parser.error("give a table to score, or --EXPORT=onnx")
     if settings.BATCH_SIZE < 1:
         parser.error(f"--BATCH_SIZE={settings.BATCH_SIZE}: at least one text is predicted at once")
+    if not 0 <= settings.UNSURE_BELOW <= 1:
+        parser.error(f"--UNSURE_BELOW={settings.UNSURE_BELOW}: a probability is a number from 0 to 1")
     settings.COLUMN_NAMES = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
     return settings
 
@@ -334,9 +367,11 @@ def main(arguments):
         if model.device().type == "cpu":
             multiply_quickly()
         began = time.perf_counter()
-        source, text_column = open_to_score(settings.table, settings.TEXT_COLUMN, settings.COLUMN_NAMES,
-                                            settings.ENCODING, settings.QUOTING)
-        scored, total = score_table(model, source, sys.stdout, text_column, settings.BATCH_SIZE, signals)
+        second_column = model.second_text_column and (settings.SECOND_TEXT_COLUMN or model.second_text_column)
+        source, *columns = open_to_score(settings.table, (settings.TEXT_COLUMN, second_column), settings.COLUMN_NAMES,
+                                         settings.ENCODING, settings.QUOTING)
+        scored, total = score_table(model, source, sys.stdout, columns, settings.BATCH_SIZE, signals,
+                                    settings.UNSURE_BELOW)
     except (EncoderError, TableError, ExportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -41,7 +41,7 @@ class WithProbabilities(nn.Module):
 
     def forward(self, input_ids, attention_mask):
         logits = self.model(input_ids, attention_mask)
-        return logits, logits.softmax(dim=-1)
+        return logits, (logits / self.model.temperature).softmax(dim=-1)
 
 
 def export_onnx(model, folder):
@@ -51,6 +51,8 @@ def export_onnx(model, folder):
         ExportError: a library is missing, the model cannot be traced, or the file computes something else. Nothing is
             written then.
     """
+    if model.second_text_column:
+        raise ExportError("a model of pairs of texts cannot be written as ONNX yet; predict and scoring take it as it is")
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ExportError(f"--EXPORT=onnx needs {' and '.join(missing)}, not installed here: pip install "

@@ -19,17 +19,18 @@ CHUNK_CHARACTERS = 16_000_000   # 64 MB at most
 JSON = ("json", "list")         # kinds of format; both are written as JSON lines
 
 
-def score_table(model, source, output, text_column="text", batch_size=64, signals=()):
+def score_table(model, source, output, columns=("text",), batch_size=64, signals=(), unsure_below=0.0):
     """Write a table with the predictions as further columns to an open text file; (rows with text, rows).
 
     Args:
-        source: the table, from open_to_score().
+        source, columns: the table and its columns of texts, from open_to_score().
+        unsure_below: where this is not 0, a last column says "unsure" of labels whose probability is lower.
 
     Raises:
         TableError: the table cannot be read; the chunks above the fault are written.
     """
     rows = stream_rows(source)
-    wanted = ["label", "probability", *model.label_names]
+    wanted = ["label", "probability", *model.label_names, *["unsure"] * (unsure_below > 0)]
     if source.format.kind in JSON:      # any row may hold one of the names, so all are looked at first
         header = {key for _, values, _ in rows for key in values if key.endswith(tuple(wanted))}
         rows = stream_rows(source)
@@ -42,28 +43,35 @@ def score_table(model, source, output, text_column="text", batch_size=64, signal
     write = row_writer(source.format, header, names, output)
     scored = total = 0
     with tqdm(unit=" rows", disable=None) as bar:
-        for texts, originals in chunks(rows, text_column):
+        for texts, originals in chunks(rows, columns):
             results = predict_rows(model, texts, batch_size, bar, signals)
             for row, original in enumerate(originals):
-                write(original, results.get(row, [None] * len(names)))
+                values = results.get(row, [None] * len(names))
+                if unsure_below and row in results:
+                    values.append("unsure" if values[1] < unsure_below else None)
+                write(original, values)
             output.flush()
             scored, total = scored + len(results), total + len(originals)
     return scored, total
 
 
-def open_to_score(path, text_column, column_names=(), encoding="", quoting=""):
-    """(Source of a table, column of its texts); what was recognised is said on standard error.
+def open_to_score(path, columns, column_names=(), encoding="", quoting=""):
+    """(Source of a table, column of its texts, column of their second texts if asked for); says what was recognised.
+
+    Args:
+        columns: of the texts, and of their second ones where the model reads pairs, else ''.
 
     Raises:
         TableError: the table cannot be read as such, or has no such column.
     """
-    source = open_source(path, (text_column,), column_names, encoding, quoting)
-    columns, chosen = choose_columns(source, {"TEXT_COLUMN": text_column})
-    source.wanted = tuple(columns.values())
+    wanted = {name: column for name, column in zip(("TEXT_COLUMN", "SECOND_TEXT_COLUMN"), columns) if column}
+    source = open_source(path, tuple(wanted.values()), column_names, encoding, quoting)
+    found, chosen = choose_columns(source, wanted)
+    source.wanted = tuple(found.values())
     told = [*source.format.said, *([chosen] if chosen else [])]
     if told:
         print(f"read as: {', '.join(told)}", file=sys.stderr)
-    return source, columns["TEXT_COLUMN"]
+    return source, *source.wanted
 
 
 def free_names(wanted, taken):
@@ -97,11 +105,14 @@ def row_writer(format, header, names, output):
     return write_cells
 
 
-def chunks(rows, text_column):
-    """(texts, originals) of up to CHUNK_ROWS rows and about CHUNK_CHARACTERS at a time; '' where a row has no text."""
+def chunks(rows, columns):
+    """(texts, originals) of up to CHUNK_ROWS rows and about CHUNK_CHARACTERS at a time.
+
+    A row's texts are a tuple with one for each of the columns, '' where there is none.
+    """
     texts, originals, characters = [], [], 0
     for _, values, original in rows:
-        texts.append(cell_text(values.get(text_column)))
+        texts.append(tuple(cell_text(values.get(column)) for column in columns))
         originals.append(original)
         characters += len("".join(original))
         if len(texts) == CHUNK_ROWS or characters > CHUNK_CHARACTERS:
@@ -112,21 +123,22 @@ def chunks(rows, text_column):
 
 
 def predict_rows(model, texts, batch_size, bar, signals):
-    """{row: [label, its probability, each class's probability]} of the rows that have a text.
+    """{row: [label, its probability, each class's probability]} of the rows that have all their texts.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was noted in signals.
     """
     device = model.device()
-    order = sorted((row for row, text in enumerate(texts) if text), key=lambda row: len(texts[row]))
+    order = sorted((row for row, of_row in enumerate(texts) if all(of_row)), key=lambda row: sum(map(len, texts[row])))
     bar.update(len(texts) - len(order))
     results = {}
     for start in range(0, len(order), batch_size):      # batch by batch, or the bar would stand still for minutes
         if signals:
             raise KeyboardInterrupt
         rows = order[start:start + batch_size]
+        first, *second = map(list, zip(*(texts[row] for row in rows)))
         with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-            labels, probabilities = model.predict([texts[row] for row in rows], batch_size)
+            labels, probabilities = model.predict(first, batch_size, *second)
         for row, label, shares in zip(rows, labels, probabilities.astype(float).round(4).tolist()):
             results[row] = [label, max(shares), *shares]
         bar.update(len(rows))

@@ -18,29 +18,35 @@ class SettingError(ValueError):
 
 # What each constant is, whatever is written at the top of the script: DROPOUT = 0 is a number of the kind of 0.3.
 NUMBERS = {     # name: (kind, lowest, highest)
-    "VALIDATION_SHARE": (float, 0.01, 0.5), "MAX_TRAIN_ROWS": (int, 0, math.inf),
+    "VALIDATION_SHARE": (float, 0.01, 0.5), "TEST_SHARE": (float, 0, 0.5), "FOLDS": (int, 0, math.inf),
+    "FOLD": (int, 0, math.inf), "MAX_TRAIN_ROWS": (int, 0, math.inf),
     "DROPOUT": (float, 0, 0.99), "MAX_LENGTH": (int, 3, math.inf),
     "BATCH_SIZE": (int, 1, math.inf), "POOL_BATCHES": (int, 1, math.inf),
     "GRADIENT_ACCUMULATION_STEPS": (int, 1, math.inf), "NUM_EPOCHS": (int, 1, math.inf),
     "LEARNING_RATE": (float, 0, 1), "WARMUP_RATIO": (float, 0, 1), "WEIGHT_DECAY": (float, 0, math.inf),
     "MAX_GRAD_NORM": (float, 0, math.inf), "EARLY_STOPPING_PATIENCE": (int, 0, math.inf), "SEED": (int, 0, 2**32 - 1),
     "LAYER_LR_DECAY": (float, 0, 1), "HEAD_LEARNING_RATE": (float, 0, 1), "LABEL_SMOOTHING": (float, 0, 0.99),
-    "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf), "SAVE_EVERY": (int, 0, math.inf)}
+    "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf), "TRIALS_BUDGET": (float, 0, math.inf),
+    "SAVE_EVERY": (int, 0, math.inf)}
 FLAGS = ("CACHE_FROZEN_LAYERS", "CLASS_WEIGHTS", "ENABLE_FP16", "DETERMINISTIC", "RUN_TRIALS", "RESUME")
-TEXTS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "LABEL_COLUMN", "GROUP_COLUMN", "COLUMN_NAMES",
-         "ENCODING", "QUOTING", "MODEL_NAME", "FREEZE_STRATEGY", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
+TEXTS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "SECOND_TEXT_COLUMN",
+         "LABEL_COLUMN", "GROUP_COLUMN", "COLUMN_NAMES", "ENCODING", "QUOTING", "RECIPE", "MODEL_NAME",
+         "FREEZE_STRATEGY", "POOLING", "HEAD", "AUGMENT", "SYNONYMS_PATH", "OUTPUT_DIR")
 KINDS = {**{name: kind for name, (kind, _, _) in NUMBERS.items()}, **dict.fromkeys(FLAGS, bool),
          **dict.fromkeys(TEXTS, str)}
-NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY", "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE",
-                "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE", "SAVE_EVERY")
-READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
+NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "TEST_SHARE", "FOLDS", "FOLD", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY",
+                "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE", "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "AUGMENT_SHARE", "ENSEMBLE",
+                "TRIALS_BUDGET", "SAVE_EVERY")
+READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
+RECIPES = ("guide", "measured")
 
 
-def read_settings(script, arguments, choices):
+def read_settings(script, arguments, choices, measured=()):
     """The constants at the top of a script, as the arguments change them, checked.
 
     Args:
         choices: {name: the values that this constant can have}.
+        measured: {name: value} of the constants that RECIPE=measured changes, where no argument names them.
 
     Raises:
         ConstantError, SettingError: an argument names no constant, or a value cannot be used.
@@ -51,7 +57,10 @@ def read_settings(script, arguments, choices):
     if lacking:
         raise SettingError(f"{Path(script).name} has no constant {lacking[0]} before its first function any more")
     _find_beside_script(settings, Path(script).resolve().parent)
-    vars(settings).update(override(constants, arguments))
+    given = override(constants, arguments)
+    vars(settings).update(given)
+    if settings.RECIPE == "measured":
+        vars(settings).update({name: value for name, value in dict(measured).items() if name not in given})
     for name, known in choices.items():
         if not getattr(settings, name) and "" not in known and "none" in known:
             setattr(settings, name, "none")
@@ -65,6 +74,13 @@ def read_settings(script, arguments, choices):
             limit = f"at least {low}" if value < low else f"at most {high}"
             hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
             raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
+    if settings.TEST_PATH and settings.TEST_SHARE:
+        raise SettingError("TEST_PATH names the test rows, and TEST_SHARE sets others aside; give one of them")
+    if settings.FOLDS == 1 or settings.FOLD > settings.FOLDS:
+        raise SettingError(f"FOLDS is {settings.FOLDS} and FOLD {settings.FOLD}; there are at least two folds, or 0, "
+                           "and FOLD is the number of one of them, or 0 for all")
+    if settings.FOLDS and (settings.TEST_PATH or settings.TEST_SHARE):
+        raise SettingError("with FOLDS each fold's rows are the test rows of a run; leave TEST_PATH and TEST_SHARE out")
     if settings.MAX_TRAIN_ROWS == 1:
         raise SettingError("MAX_TRAIN_ROWS is 1; a model is trained on two rows at least (0: on all)")
     settings.AUGMENT = ",".join(way.strip() for way in settings.AUGMENT.split(",") if way.strip())

@@ -93,7 +93,7 @@ def one_run(way, settings):
 def predict(settings, model, training, validation, precision):
     """The class of each validation row."""
     encoded = [encode(*rows, model.tokenizer, settings.MAX_LENGTH) for rows in (training, validation)]
-    _, loader = make_loaders(settings, *encoded, model)
+    _, loader = make_loaders(settings, encoded, model)
     logits, _ = script.evaluate(model, loader, precision)
     return logits.argmax(dim=1).numpy()
 

@@ -6,7 +6,9 @@
 
 Every run is one of BERT_main_aggressive.py, in a process of its own. A seed draws the split, the rows, the order and
 the head's first weights, and is the same for all settings: the last column is the mean difference from the first line,
-seed by seed, with its standard deviation. A line of --results is a finished run; called again with the same file, the
+seed by seed, with its standard deviation. With TEST_SHARE or TEST_PATH the scores are those of the test rows, which
+choose nothing, else of the best epoch's validation rows. With SECOND_TEXT_COLUMN the settings whose names say so read the
+text alone all the same. A line of --results is a finished run; called again with the same file, the
 study goes on where it stopped. `per epoch` is the schedule of the guide: warm-up 300 steps, made for all steps and
 stepped once after each epoch.
 """
@@ -27,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import transformers
 
 import BERT_main_aggressive as script
+from training.constants import name_of
 
 SEEDS = (1, 2, 3)
 GUIDE_WARMUP = 300          # steps
@@ -40,6 +43,15 @@ SETTINGS = {                # name -> constants; the first is what the others ar
     "full, 2e-5, per epoch": ["FREEZE_STRATEGY=full", "LEARNING_RATE=2e-5"],
     "none, 5e-5, per epoch": [],
     "linear head": ["HEAD=linear"],
+    "the text alone": ["SECOND_TEXT_COLUMN="],
+    "first token": ["POOLING=cls"],
+    "pooler": ["POOLING=pooler"],
+    "measured": ["RECIPE=measured"],
+    "measured, the text alone": ["RECIPE=measured", "SECOND_TEXT_COLUMN="],
+    "measured, linear head": ["RECIPE=measured", "HEAD=linear"],
+    "measured, rate 1e-4": ["RECIPE=measured", "LEARNING_RATE=1e-4"],
+    "measured, lower layers x 0.9": ["RECIPE=measured", "LAYER_LR_DECAY=0.9"],
+    "measured, batches of 16": ["RECIPE=measured", "BATCH_SIZE=16"],
     "LAYER_LR_DECAY 0.95": ["LAYER_LR_DECAY=0.95"],
     "HEAD_LEARNING_RATE 5e-4": ["HEAD_LEARNING_RATE=5e-4"],
     "LABEL_SMOOTHING 0.1": ["LABEL_SMOOTHING=0.1"],
@@ -78,7 +90,9 @@ def one_run(job):
     with tempfile.TemporaryDirectory() as folder:
         with open(os.devnull, "w") as nowhere:
             sys.stdout = sys.stderr = nowhere
-            arguments = [*constants, *(f"--{one}" for one in SETTINGS[name]), f"--SEED={seed}", "--SAVE_EVERY=0",
+            own = {name_of(f"--{one}") for one in SETTINGS[name]}
+            arguments = [*(one for one in constants if name_of(one) not in own),
+                         *(f"--{one}" for one in SETTINGS[name]), f"--SEED={seed}", "--SAVE_EVERY=0",
                          f"--OUTPUT_DIR={folder}/run"]
             status = script.main(arguments)
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
@@ -88,11 +102,17 @@ def one_run(job):
         config = json.loads((run / "config.json").read_text("utf-8"))
         epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
         averages = json.loads((run / "ensemble.json").read_text("utf-8")) if (run / "ensemble.json").exists() else {}
+        tested = json.loads((run / "test_scores.json").read_text("utf-8"))["scores"] if config["test_rows"] else {}
     best = max(epochs, key=lambda epoch: epoch["val_macro_f1"])
-    return {"name": name, "seed": seed, "accuracy": best["val_acc"], "macro_f1": best["val_macro_f1"],
+    scores, baseline = {"accuracy": best["val_acc"], "macro_f1": best["val_macro_f1"]}, config["baseline"]
+    if tested:      # averages are of the validation rows, and not to be held against these
+        scores, linear, always = tested.values()
+        averages, baseline = {}, {"linear_accuracy": linear["accuracy"], "linear_macro_f1": linear["macro_f1"],
+                                  "accuracy": always["accuracy"]}
+    return {"name": name, "seed": seed, "accuracy": scores["accuracy"], "macro_f1": scores["macro_f1"],
             "first_loss": epochs[0]["train_loss"], "last_loss": epochs[-1]["train_loss"], "averages": averages,
-            "baseline": config["baseline"], "encoder": config["encoder"], "training_rows": config["training_rows"],
-            "validation_rows": config["validation_rows"], "epochs": len(epochs), "device": config["device"],
+            "baseline": baseline, "encoder": config["encoder"], "training_rows": config["training_rows"],
+            "validation_rows": config["validation_rows"], "test_rows": config["test_rows"], "epochs": len(epochs), "device": config["device"],
             "precision": config["precision"], "versions": config["versions"]}
 
 
@@ -155,7 +175,7 @@ def main():
     print("\n".join(table(results)))
     one = results[0]
     print(f"\n{one['encoder']}; {one['training_rows']:,} rows to train on, {one['validation_rows']:,} to validate on, "
-          f"{one['epochs']} epochs, seeds {', '.join(map(str, SEEDS))}; {one['device']} {one['precision']}, "
+          f"{one.get('test_rows', 0):,} to test on, {one['epochs']} epochs, seeds {', '.join(map(str, SEEDS))}; {one['device']} {one['precision']}, "
           f"torch {one['versions']['torch']}, transformers {one['versions']['transformers']}")
 
 

@@ -195,7 +195,7 @@ def script_training(settings, model, rows, precision, epochs, cached=False):
     encoded = encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
         print(keep_bottom(settings, model, [encoded], precision.dtype is not None, Path(settings.OUTPUT_DIR), alone=True))
-    loader, _ = make_loaders(settings, encoded, encoded, model)
+    loader, _ = make_loaders(settings, [encoded, encoded], model)
     _, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
                                settings.HEAD_LEARNING_RATE)
@@ -371,7 +371,7 @@ def spared(encoder, lengths):
 
 def read_rows(settings):
     """((texts, labels) to train on, the same to validate on, names of the classes)."""
-    training, validation, whole = read_tables(settings)
+    training, validation, whole, _ = read_tables(settings)
     names = class_names(whole.labels)
     return *((table.texts, class_numbers(table, names)) for table in (training, validation)), names
 

@@ -11,7 +11,8 @@ from conftest import ROOT
 # Files of tests/, named because a process that looks through whole folders for them spends its time on imports. Each
 # area is a process of its own.
 AREAS = {"the device and training": ["pretended_cuda/test_device.py", *(f"training/test_{name}.py" for name in (
-             "training", "speed", "model", "options", "reliability", "planted_cuda_errors", "scoring"))],
+             "training", "speed", "pooling", "pairs", "model", "options", "reliability", "planted_cuda_errors",
+             "scoring"))],
          "the doctor and the measurements": ["test_on_gpu.py", "diagnosis/test_look.py", "diagnosis/test_diagnose_bert.py"]}
 
 

@@ -26,7 +26,8 @@ def read(capsys):
         settings = read_settings(ROOT / "BERT_main_aggressive.py",
                                  [f"--{name}={value}" for name, value in constants.items()],
                                  {"FREEZE_STRATEGY": ("none",), "HEAD": ("batchnorm",), "QUOTING": ("", "none")})
-        return *read_tables(settings), capsys.readouterr().out
+        training, validation, whole, _ = read_tables(settings)
+        return training, validation, whole, capsys.readouterr().out
     return run
 
 

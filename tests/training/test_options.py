@@ -55,6 +55,30 @@ def test_smoothing_changes_what_is_minimised_but_not_the_loss_that_is_reported()
     assert reported[0] == pytest.approx(reported[1]) and not torch.equal(*weights)
 
 
+# The measured recipe
+
+def test_the_measured_recipe_takes_the_place_of_the_constants_but_not_of_those_given_by_name(capsys):
+    guide, measured = (script.settings_from([f"--RECIPE={name}"]) for name in ("guide", "measured"))
+    for name, value in script.MEASURED.items():
+        assert getattr(measured, name) == value != getattr(guide, name)
+    given = script.settings_from(["--RECIPE=measured", "--LEARNING_RATE=3e-5"])
+    assert given.LEARNING_RATE == 3e-5 and given.HEAD_LEARNING_RATE == script.MEASURED["HEAD_LEARNING_RATE"]
+    for settings in (guide, given):
+        script.screen.say_recipe(settings, script.MEASURED)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "recipe     guide: the constants as they stand"
+    assert lines[1].startswith("recipe     measured: ") and "HEAD_LEARNING_RATE=0.001" in lines[1]
+    assert "LEARNING_RATE=3e-05" in lines[2] and "by name" in lines[2]
+
+
+def test_a_value_of_the_measured_recipe_is_held_to_its_bounds_and_an_unknown_recipe_refused(monkeypatch):
+    monkeypatch.setitem(script.MEASURED, "LEARNING_RATE", 2.0)
+    with pytest.raises(script.SettingError, match="LEARNING_RATE is 2.0; it must be at most 1"):
+        script.settings_from(["--RECIPE=measured"])
+    with pytest.raises(script.SettingError, match="RECIPE is 'best'; it can be guide, measured"):
+        script.settings_from(["--RECIPE=best"])
+
+
 # Changed texts
 
 def test_reversal_deletion_swap_and_synonyms_do_what_their_names_say():
@@ -130,7 +154,7 @@ def test_both_averages_are_reported_beside_the_best_epoch_and_come_from_the_mode
     epochs = sorted(metrics(run), key=lambda epoch: -epoch["val_macro_f1"])[:2]
     folders = [run / "ensemble" / f"epoch-{epoch['epoch']}" for epoch in epochs]
     assert sorted((run / "ensemble").iterdir()) == sorted(folders)
-    _, validation, _ = read_tables(script.settings_from([f"--TRAIN_PATH={posts_csv}"]))
+    _, validation, *_ = read_tables(script.settings_from([f"--TRAIN_PATH={posts_csv}"]))
     models = [BertSentimentClassifier.from_pretrained(folder) for folder in folders]
     mean = numpy.mean([model.predict(validation.texts)[1] for model in models], axis=0)
     predicted = [models[0].label_names[best] for best in mean.argmax(axis=1)]

@@ -175,9 +175,10 @@ def test_a_model_trained_end_to_end_is_saved_as_any_other(train, tmp_path, posts
     assert len(labels) == 1
 
 
-def epoch_without_waits(rows, strategy="none", enable_fp16=True, steps=20, layout_of=end_to_end, **changes):
+def epoch_without_waits(rows, strategy="none", enable_fp16=True, steps=20, layout_of=end_to_end, pooling="auto",
+                        **changes):
     """The figures of an epoch on CUDA in whose middle steps torch raises where the host waits for the device."""
-    model = small_model(freeze_strategy=strategy).cuda()
+    model = small_model(freeze_strategy=strategy, pooling=pooling).cuda()
     assert model.run_end_to_end() == ""
     if rows.bottom:
         model.hold_bottom_still()

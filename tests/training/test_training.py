@@ -18,7 +18,7 @@ from BERT_model_aggressive import BertSentimentClassifier
 from sklearn.svm import LinearSVC
 from training.encoder.end_to_end import end_to_end
 from training.run import baseline as baseline_room
-from training.run.baseline import Baseline, measure_baseline
+from training.run.baseline import Baseline, measure_baselines
 from training.run.data import read_tables
 from training.run.optimization import (Learner, Precision, batch_loss, choose_precision, count_steps, make_optimizer,
                                        make_schedule)
@@ -308,7 +308,7 @@ def test_the_linear_baseline_sees_the_words_of_chinese_too():
     labels = numpy.array([0, 1] * 20)
     table = Table("chinese.csv", texts, [str(label) for label in labels], [], list(range(40)))
     training, validation = table.rows(range(30)), table.rows(range(30, 40))
-    baseline = measure_baseline(training, validation, ["0", "1"], labels[:30], labels[30:])
+    [baseline] = measure_baselines(training, [validation], ["0", "1"], labels[:30], [labels[30:]])
     assert baseline.linear_accuracy == 1.0
 
 
@@ -321,7 +321,7 @@ def test_the_linear_baseline_of_a_large_table_is_fitted_on_rows_drawn_with_the_s
     monkeypatch.setattr(LinearSVC, "fit", lambda model, x, y: fitted.append(y.tolist()) or fit(model, x, y))
     for most, seed in ((400, 0), (50, 0), (50, 0), (50, 1)):
         monkeypatch.setattr(baseline_room, "BASELINE_ROWS", most)
-        baseline = measure_baseline(table, table, ["0", "1"], labels, labels, seed)
+        [baseline] = measure_baselines(table, [table], ["0", "1"], labels, [labels], seed)
         assert baseline.linear_accuracy == 1.0 and baseline.accuracy == 0.5
         assert baseline.linear_model == ("LinearSVC over TF-IDF" if most == 400 else "LinearSVC, 50 rows")
     assert list(map(len, fitted)) == [400, 50, 50, 50] and fitted[1] == fitted[2] != fitted[3]
@@ -554,6 +554,6 @@ def test_guessing_stays_finite_where_training_lacks_a_class():
     training = Table("", Texts(["good"] * 30), ["0"] * 30)
     validation = Table("", Texts(["good"] * 4), ["0", "0", "0", "2"])
     labels = numpy.zeros(30, dtype=int), numpy.array([0, 0, 0, 2])
-    baseline = measure_baseline(training, validation, ["0", "1", "2"], *labels)
+    [baseline] = measure_baselines(training, [validation], ["0", "1", "2"], labels[0], [labels[1]])
     assert baseline.loss == pytest.approx(-(3 * numpy.log(31 / 33) + numpy.log(1 / 33)) / 4)
     assert meaning([{"val_loss": 5.0, "train_loss": 5.0}], baseline).startswith("no better than guessing")

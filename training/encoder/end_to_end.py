@@ -24,6 +24,7 @@ class EndToEnd:
     texts: int
     width: int
     starts: torch.Tensor        # [texts]: of each text's first token in the row
+    lengths: torch.Tensor       # [texts]
     positions: torch.Tensor     # [row]: of each token in its text
     places: torch.Tensor        # [row]: of each token in the flattened batch
     real: torch.Tensor | None   # [1, texts, 1, width]: False on padding; None where there is none
@@ -31,7 +32,7 @@ class EndToEnd:
     def with_tensors(self, change):
         """The same layout, its tensors changed."""
         return EndToEnd(self.texts, self.width, *(None if tensor is None else change(tensor) for tensor in
-                                                  (self.starts, self.positions, self.places, self.real)))
+                                                  (self.starts, self.lengths, self.positions, self.places, self.real)))
 
     def pin_memory(self):
         """What a DataLoader calls, so that the copy to a device need not wait."""
@@ -62,7 +63,7 @@ def end_to_end(lengths, width):
         shortest = lengths.argmin()
         places = torch.cat([places, (shortest * width + lengths[shortest]).expand(missing)])
         positions = torch.cat([positions, positions.new_zeros(missing)])
-    return EndToEnd(len(lengths), width, starts, positions, places, real)
+    return EndToEnd(len(lengths), width, starts, lengths, positions, places, real)
 
 
 def use_attention_text_by_text(encoder):

@@ -119,7 +119,8 @@ def load_encoder(source):
     """The encoder and its tokenizer, the weights in float32 whatever they were saved in, and never from a pickle.
 
     transformers 5 keeps the checkpoint's own dtype unless told otherwise, and a model whose weights are fp16 does
-    not learn at small rates: most updates round away.
+    not learn at small rates: most updates round away. A pooler whose weights the checkpoint lacks is taken out: nobody
+    trained it.
 
     Raises:
         EncoderError: the files are there but do not make an encoder.
@@ -136,6 +137,8 @@ def load_encoder(source):
     if untrained:
         raise EncoderError(f"encoder {source.name!r}: its checkpoint lacks {len(untrained)} of the encoder's weights "
                            f"({untrained[0]}, ...); it was saved from another kind of model")
+    if len(untrained) < len(loading["missing_keys"]):
+        encoder.pooler = None
     return encoder, tokenizer
 
 

@@ -17,8 +17,8 @@ SAME_HEAD = {"bert": ("BertForSequenceClassification", "bert.pooler.dense.", "cl
 
 def same_class(model):
     """The name of transformers' class that computes what this classifier computes; None where there is none."""
-    pooled = getattr(model.encoder, "pooler", None) is not None
-    return SAME_HEAD.get(model.encoder.config.model_type, (None,))[0] if pooled and model.head == "linear" else None
+    same = model.pooling == "pooler" and model.head == "linear"
+    return SAME_HEAD.get(model.encoder.config.model_type, (None,))[0] if same else None
 
 
 def stored_names(model):

@@ -21,7 +21,8 @@ from training.encoder.processor import processor_name
 from training.files import write_whole
 from training.report.drawings import data_uri, finite, pictures, span
 from training.report.scores import (calibration, calibration_error, chance_calibration_error, class_scores, confusions,
-                                    length_bands, mean_confidence, most_confidently_wrong, scores, shown_matrix)
+                                    coverage, length_bands, mean_confidence, most_confidently_wrong, scores,
+                                    shown_matrix, tempered)
 
 # what is shown
 SHOWN_WRONG = 50                # the most confidently wrong texts, in the page and in the CSV
@@ -36,23 +37,27 @@ TOLD_ELSEWHERE = {"constants", "label_names", "baseline", "same_class", "validat
                   "validation_groups_in_training"}      # facts with a section of their own
 
 
-def write_run_report(folder, data, history, best, constants, facts):
+def write_run_report(folder, data, history, best, constants, facts, tested=None):
     """Write report.html and confidently_wrong.csv into the run's folder; returns the path of the page.
 
     Args:
         data: the run's Data; of it names, labels, validation, validation_lengths(), baseline, overlap, warning.
         history: one dict an epoch, as in metrics.jsonl; a figure may be missing or NaN.
-        best: "epoch", the number of the epoch that is reported, and its "probabilities" [validation rows, classes],
-            each row adding up to 1.
+        best: "epoch", the number of the epoch that is reported, its "probabilities" [validation rows, classes], each
+            row adding up to 1, and the "temperature" that its model predicts with.
         constants: name -> value, as the run used them.
         facts: name -> value, what else config.json tells: encoder, device, rows, versions.
+        tested: what test_scores.json holds, where there were test rows.
     """
     folder, names, baseline = Path(folder), list(data.names), data.baseline
-    probabilities, labels, lengths = map(numpy.asarray, (best["probabilities"], data.labels, data.validation_lengths()))
+    before, labels, lengths = map(numpy.asarray, (best["probabilities"], data.labels, data.validation_lengths()))
+    probabilities = tempered(before, best.get("temperature", 1.0))
     predictions, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1).astype(float)
     right, largest = predictions == labels, labels == names.index(baseline.largest_class)
     matrix = confusion_matrix(labels, predictions, labels=range(len(names)))
-    wrong = [{"line": data.validation.lines[row], "text": data.validation.texts[row], "label": names[labels[row]],
+    seconds = data.validation.seconds
+    wrong = [{"line": data.validation.lines[row], "text": data.validation.texts[row],
+              "second": seconds[row] if seconds else "", "label": names[labels[row]],
               "predicted": names[predictions[row]], "probability": confidence[row]}
              for row in most_confidently_wrong(confidence, right, SHOWN_WRONG)]
     table = wrong_csv(wrong)
@@ -61,9 +66,11 @@ def write_run_report(folder, data, history, best, constants, facts):
     page = template().render(
         folder=folder, path=data.validation.path, counts=data.validation.counts, rows=len(labels), right=int(right.sum()),
         history=history, best_epoch=best["epoch"], lost=epochs_without_loss(history), shared=data.overlap,
-        warning=data.warning, baseline=baseline, scores=scores(matrix, baseline, int(largest.sum())),
+        warning=data.warning, tested=tested, baseline=baseline, scores=scores(matrix, baseline, int(largest.sum())),
         matrix=shown_matrix(matrix, names, SHOWN_CLASSES), confusions=confusions(matrix, names, SHOWN_CONFUSIONS),
         classes=class_scores(matrix, names), shown_classes=SHOWN_CLASSES,
+        temperature=best.get("temperature", 1.0), coverage=coverage(confidence, right),
+        error_before=calibration_error(calibration(before.max(axis=1).astype(float), right)),
         bins=bins, calibration_error=calibration_error(bins), mean_confidence=mean_confidence(bins),
         chance_error=chance_calibration_error(confidence),
         bands=bands, at_limit=int((lengths == constants.get("MAX_LENGTH")).sum()),
@@ -82,10 +89,11 @@ def wrong_csv(wrong):
     """
     file = io.StringIO()
     writer = csv.writer(file)
-    writer.writerow(["line", "text", "label", "predicted", "probability", "corrected"])
+    pairs = any(row["second"] for row in wrong)
+    writer.writerow(["line", "text", "label", "predicted", "probability", "corrected", *["second_text"] * pairs])
     for row in wrong:
         writer.writerow([row["line"], harmless(row["text"]), harmless(row["label"]), harmless(row["predicted"]),
-                         f"{row['probability']:.4f}", ""])
+                         f"{row['probability']:.4f}", "", *[harmless(row["second"])] * pairs])
     return file.getvalue().encode("utf-8-sig", "replace")
 
 

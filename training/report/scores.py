@@ -11,8 +11,9 @@ import numpy
 Z = 1.959964                    # standard errors to either side of a 95 % interval
 
 CONFIDENCE_BINS = 10            # of equal width, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"
+UNSURE_BOUNDS = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 LENGTH_BINS = 6                 # of about equally many texts
-MACRO_F1_DRAWS = 1000           # of the bootstrap
+MACRO_F1_DRAWS = 1000           # of each bootstrap
 CHANCE_DRAWS = 200              # made-up results of a model whose probabilities are exactly right
 
 
@@ -52,6 +53,33 @@ def macro_f1_interval(matrix):
         return math.nan, math.nan
     middle = macro_f1(matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0))
     return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def bootstrap(labels, predictions, groups):
+    """The intervals of accuracy and macro-F1, (low, high) each, from drawing whole groups of rows anew.
+
+    Args:
+        labels, predictions, groups: class numbers [rows], and each row's group, numbered from 0; rows of one group
+            are near-copies of each other, and count as the one thing that was drawn.
+    """
+    random = numpy.random.default_rng(0)
+    classes = max(labels.max(), predictions.max()) + 1
+    cells, matrix_of = numpy.unique(labels * classes + predictions, return_inverse=True)
+    given, said = numpy.divmod(cells, classes)
+    group_count, drawn = groups.max() + 1, []
+    for _ in range(MACRO_F1_DRAWS):
+        times = numpy.bincount(random.integers(group_count, size=group_count), minlength=group_count)
+        counts = numpy.bincount(matrix_of, times[groups], len(cells))
+        hits = counts * (given == said)
+        drawn.append((hits.sum() / counts.sum(), macro_f1(numpy.bincount(given, hits, classes),
+                                                          numpy.bincount(given, counts, classes),
+                                                          numpy.bincount(said, counts, classes))))
+    matrix = numpy.bincount(matrix_of, minlength=len(cells))
+    hits = matrix * (given == said)
+    middles = hits.sum() / matrix.sum(), macro_f1(*(numpy.bincount(place, count, classes) for place, count in (
+        (given, hits), (given, matrix), (said, matrix))))
+    return [(math.nan, math.nan) if half == 0 else (max(middle - half, 0.0), min(middle + half, 1.0))
+            for middle, half in zip(middles, Z * numpy.std(drawn, axis=0))]
 
 
 def scores(matrix, baseline, rows_of_largest):
@@ -137,6 +165,26 @@ def calibration_error(bins):
     """Expected calibration error: how far confidence and accuracy lie apart in a bin, averaged over the rows."""
     rows = sum(each["rows"] for each in bins)
     return sum(each["rows"] * abs(each["accuracy"] - each["confidence"]) for each in bins) / rows if rows else math.nan
+
+
+def tempered(probabilities, temperature):
+    """The probabilities [rows, classes] as they are once the logits behind them are divided by a temperature."""
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        logits = numpy.log(probabilities.astype(float)) / temperature
+        shares = numpy.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+
+def coverage(confidence, right):
+    """What is left, and how much of it is right, where answers below a probability are called unsure."""
+    lines = []
+    for bound in UNSURE_BOUNDS:
+        sure = confidence >= bound
+        if sure.any():
+            rows, hits = int(sure.sum()), int(right[sure].sum())
+            lines.append({"bound": bound, "share": rows / len(right), "accuracy": hits / rows,
+                          "interval": wilson(hits, rows)})
+    return lines
 
 
 def mean_confidence(bins):

@@ -3,6 +3,8 @@
 team.py             several processes that train one model
 folder.py           the Place: where the results go
 data.py             the Data: rows, classes, batches
+temperature.py      probabilities that mean something
+testing.py          the test rows, which choose nothing
 baseline.py         what a score has to be held against
 optimization.py     the Learner: model, optimizer, schedule, precision
 tally.py            what an epoch sums up, and flags of numbers gone wrong
@@ -13,5 +15,7 @@ process.py          what a run sets for its whole process
 screen.py           what is said on the screen
 interruption.py     Ctrl-C and SIGTERM
 trouble.py          what can go wrong, in one line for people
+folds.py            cross-validation
 trials.py           several runs, one after the other
+search.py           runs drawn from ranges, within a budget
 """

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import update_bn
 
 from training.files import write_whole
 from training.run.optimization import logits_of
+from training.run.temperature import fit_temperature
 
 
 def keep_for_ensemble(learner, place, progress, probabilities):
@@ -62,6 +63,7 @@ def say_ensemble(data, learner, place, progress, evaluate):
         loader.batch_sampler.skipped = 0
         update_bn(loader, OnBatches(mean_model, learner.precision))     # statistics of the mean weights
         logits, _ = evaluate(mean_model, validation_loader, learner.precision)
+        mean_model.temperature = fit_temperature(logits, data.labels)
         mean_model.save_pretrained(place.folder / "averaged")
         note("weights", f"weights, last {averaged} epochs", logits.softmax(dim=1).numpy(), place.folder / "averaged")
     write_whole(place.folder / "ensemble.json", json.dumps(scores, indent=2) + "\n")

@@ -4,6 +4,7 @@ import json
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import torch
 import transformers
 from filelock import FileLock, Timeout
 
+from training.encoder.hub_format import same_class
 from training.files import write_whole
 from training.settings import SettingError
 
@@ -27,6 +29,7 @@ class Place:
     settings: SimpleNamespace
     sha256: dict                # of the tables' files and of the tokenized rows
     facts: dict                 # for config.json
+    hopeless: Callable = lambda history: ""     # why to stop after these epochs, or ""
     page_drawn: float = field(default_factory=time.monotonic)   # when report.html was written last, or the run began
 
 
@@ -80,6 +83,19 @@ def make_folder(place):
     if not (place.folder / "config.json").exists():
         config = {"constants": vars(place.settings), **place.facts, "versions": versions()}
         write_whole(place.folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def facts_of(data, learner, steps):
+    """What config.json tells of a run beside its constants."""
+    return {"encoder": learner.model.encoder_name, "pooling": learner.model.pooling,
+            "device": str(learner.precision.device), "precision": learner.precision.name, "label_names": data.names,
+            "same_class": same_class(learner.model),
+            "training_rows": len(data.training), "validation_rows": len(data.validation),
+            "test_rows": 0 if data.test is None else len(data.test.table),
+            "processes": learner.team.size, "dropped": data.dropped, "optimizer_steps": steps,
+            "trainable_parameters": learner.model.trainable_parameters(),
+            "validation_texts_in_training": data.overlap.texts, "validation_groups_in_training": data.overlap.groups,
+            "baseline": data.baseline.figures()}
 
 
 def versions():

@@ -108,7 +108,7 @@ def weigh_group(gradients, weights):
 def logits_of(model, batch, precision, bottom=None):
     """Logits [rows, classes] in float32 of a batch from a loader; bottom: the BottomStates to learn its rows' from."""
     inputs = {name: batch[name].to(precision.device, non_blocking=True)
-              for name in ("input_ids", "attention_mask", "bottom") if name in batch}
+              for name in ("input_ids", "attention_mask", "token_type_ids", "bottom") if name in batch}
     layout = batch["layout"].to(precision.device) if "layout" in batch else None
     if "bottom" in inputs:
         inputs["bottom"] = inputs["bottom"].float()

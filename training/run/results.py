@@ -9,6 +9,7 @@ from training.files import write_whole
 from training.report.card import write_card
 from training.report.page import write_run_report
 from training.run.folder import versions
+from training.run.screen import say
 from training.run.trouble import RunError
 
 PAGE_SECONDS = 20       # between two drawings of report.html while a run goes on
@@ -55,11 +56,11 @@ def write_results(data, place, progress):
         write_page(data, place, progress)
 
 
-def write_page(data, place, progress):
-    """report.html as the run stands now."""
+def write_page(data, place, progress, tested=None):
+    """report.html as the run stands now; tested: the test rows' scores, once there are any (testing.py)."""
     place.page_drawn = time.monotonic()
     write_run_report(place.folder, data, progress.history, progress.best, vars(place.settings),
-                     place.facts | {"versions": versions()})
+                     place.facts | {"versions": versions()}, tested)
 
 
 def write_events(folder, epoch):
@@ -73,19 +74,20 @@ def write_events(folder, epoch):
             writer.add_scalar(tag, epoch[figure], epoch["epoch"])
 
 
-def compare_reloaded(model, data, best, folder):
-    """How far the saved model's probabilities are from those of the epoch that it is, in words.
-
-    Args:
-        model: what was loaded from the folder again.
+def compare_reloaded(kind, data, best, folder):
+    """Load the saved model again, of a kind of classifier, and say how far its probabilities are from those of the epoch
+    that it is.
 
     Raises:
         RunError: it is another model than the one that was scored.
     """
-    texts = data.validation.texts[:RELOADED_ROWS]
-    difference = float(abs(model.predict(texts)[1] - best["probabilities"][:RELOADED_ROWS]).max())
+    model = kind.from_pretrained(folder)
+    model.temperature = 1.0     # as the epoch's probabilities were computed
+    texts, seconds = data.validation.texts[:RELOADED_ROWS], (data.validation.seconds or [])[:RELOADED_ROWS]
+    again = model.predict(texts, second_texts=seconds or None)[1]
+    difference = float(abs(again - best["probabilities"][:RELOADED_ROWS]).max())
     if not difference <= RELOADED_DIFFERENCE:       # NaN too
         raise RunError(f"{folder}, loaded again, gives other probabilities than the model that was scored (by up to "
                        f"{difference:.2f}): do not use it; another MODEL_NAME, or the transformers that "
                        "requirements.txt names, may be saved whole")
-    return f"{folder} loaded again: probabilities of {len(texts)} validation rows within {difference:.1g}"
+    say("saved", f"{folder} loaded again: probabilities of {len(texts)} validation rows within {difference:.1g}")

@@ -38,9 +38,14 @@ def say_alike_labels(table):
 def say_split(data, settings, whole):
     """How the rows are shared out, and how much of validation stands in training too."""
     training, shared = data.training, data.overlap
-    say("split", f"{len(training):,} to train on, {len(data.validation):,} to validate on")
+    tested = "" if data.test is None else f", {len(data.test.table):,} to test on"
+    say("split", f"{len(training):,} to train on, {len(data.validation):,} to validate on{tested}")
     groups = "" if shared.groups is None else f" and of the {settings.GROUP_COLUMN}s {shared.groups:.1%}"
     say("", f"of the validation texts {shared.texts:.1%}{groups} stand in training too")
+    if data.test is not None:
+        of_test = data.test.overlap
+        groups = "" if of_test.groups is None else f" and of the {settings.GROUP_COLUMN}s {of_test.groups:.1%}"
+        say("", f"of the test texts {of_test.texts:.1%}{groups}")
     if not shared.inflates:
         return
     if len(training) < len(whole):
@@ -87,6 +92,18 @@ def say_processes(team, settings, precision):
 def say_parameters(model):
     for line, text in enumerate(model.parameter_table().splitlines()):
         say("parameters" if line == 0 else "", text)
+
+
+def say_recipe(settings, measured):
+    """Which constants are the measured recipe's and which of them were given by name instead."""
+    if settings.RECIPE == "guide":
+        say("recipe", "guide: the constants as they stand")
+        return
+    own = [name for name, value in measured.items() if getattr(settings, name) == value]
+    by_name = [name for name in measured if name not in own]
+    say("recipe", "measured: " + ", ".join(f"{name}={getattr(settings, name)}" for name in own))
+    if by_name:
+        say("", "by name:  " + ", ".join(f"{name}={getattr(settings, name)}" for name in by_name))
 
 
 def say_plan(optimizer, schedule, warm_up, steps_per_epoch, steps):
@@ -162,8 +179,9 @@ def say_scores(data, place, progress):
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
 
 
-def say_results(folder, seconds):
-    """The last lines: how long it took, where everything lies, and how the model is used."""
+def say_results(folder, seconds, pairs):
+    """The last lines: how long it took, where everything lies, and how the model, of pairs or not, is used."""
     say("time", f"{seconds:.0f} s in all")
     say("results", f"{folder}, for people in {folder / 'report.html'}")
-    say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"])")
+    say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"]"
+        + (", second_texts=[\"...\"])" if pairs else ")"))

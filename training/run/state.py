@@ -19,7 +19,7 @@ from training.run.team import from_all
 from training.settings import SettingError
 
 # These change nothing of what is learned: a run may be resumed with others. A moved table is known by its contents.
-HARMLESS = ("TRAIN_PATH", "VAL_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
+HARMLESS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "OUTPUT_DIR", "SAVE_EVERY", "RESUME")
 
 STATES_KEPT = 2         # the newest, and the one before in case the newest is damaged
 
@@ -41,7 +41,7 @@ class Progress:
 def table_sums(settings):
     """Checksums of the files that a run's rows are made of; '' where it reads none."""
     synonyms = settings.SYNONYMS_PATH if "synonyms" in settings.AUGMENT else ""
-    paths = {name: getattr(settings, name) for name in ("TRAIN_PATH", "VAL_PATH", "CORRECTIONS_PATH")}
+    paths = {name: getattr(settings, name) for name in ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH")}
     return {name: file_sha256(path) if path else "" for name, path in (paths | {"SYNONYMS_PATH": synonyms}).items()}
 
 
@@ -49,8 +49,9 @@ def rows_sha256(*encoded):
     """A checksum of the rows as they reach the model: the same file, split and tokenizer give the same."""
     digest = hashlib.sha256()
     for rows in encoded:
-        for array in (rows.ids, rows.starts, rows.labels):
-            digest.update(numpy.ascontiguousarray(array))
+        for array in (rows.ids, rows.starts, rows.labels, rows.second_starts):
+            if array is not None:
+                digest.update(numpy.ascontiguousarray(array))
     return digest.hexdigest()
 
 
@@ -159,7 +160,7 @@ def refuse_other_run(about, place):
     if harmful:
         raise SettingError(f"{folder} was begun with other constants, and what is learned depends on them: "
                            f"{'; '.join(harmful)}. Give them as they were, or start anew with another OUTPUT_DIR")
-    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"),
+    for name, what in (("TRAIN_PATH", "training file"), ("VAL_PATH", "validation file"), ("TEST_PATH", "test file"),
                        ("CORRECTIONS_PATH", "corrections file"), ("SYNONYMS_PATH", "synonyms file"),
                        ("rows", "tokenized rows")):
         if about["data"].get(name, place.sha256[name]) != place.sha256[name]:   # earlier versions noted fewer

@@ -15,13 +15,16 @@ class Encoded(Dataset):
     ids: numpy.ndarray          # uint16 where the vocabulary is small enough, else int32
     starts: numpy.ndarray       # int64, rows + 1
     labels: numpy.ndarray       # int64
+    second_starts: numpy.ndarray | None = None      # of pairs of texts: a row's tokens before its second text, where
+                                                    # the checkpoint tells the two apart
     bottom: object = None       # a BottomStates of training/encoder/frozen.py, where what frozen layers give is kept
 
     def __len__(self):
         return len(self.labels)
 
     def __getitem__(self, row):
-        return row, self.ids[self.starts[row]:self.starts[row + 1]], self.labels[row]
+        one = row, self.ids[self.starts[row]:self.starts[row + 1]], self.labels[row]
+        return one if self.second_starts is None else (*one, self.second_starts[row])
 
     def lengths(self):
         return numpy.diff(self.starts)
@@ -40,23 +43,35 @@ class Tokens:
         return self.encoded[row][1]
 
 
-def encode(texts, labels, tokenizer, max_length, chunk=4096):
-    """Tokenize once, with the special tokens, cut at max_length."""
+def encode(texts, labels, tokenizer, max_length, seconds=(), chunk=4096):
+    """Tokenize once, with the special tokens, cut at max_length; of a pair of texts the longer one is cut first.
+
+    Args:
+        seconds: each text's partner, where rows are pairs of texts.
+    """
     short = max(tokenizer.get_vocab().values()) < 1 << 16
-    ids, lengths = array("H" if short else "i"), array("q", [0])    # these grow in place
+    typed = bool(seconds) and tells_texts_apart(tokenizer)
+    ids, lengths, second_starts = array("H" if short else "i"), array("q", [0]), array("q")     # these grow in place
     for start in tqdm(range(0, len(texts), chunk), "tokenize", leave=False, disable=None):
-        rows = tokenizer(texts[start:start + chunk], truncation=True, max_length=max_length,
-                         return_attention_mask=False, return_token_type_ids=False)["input_ids"]
-        lengths.extend(map(len, rows))
-        for row in rows:
+        rows = tokenizer(*(column[start:start + chunk] for column in (texts, seconds) if column), truncation=True,
+                         max_length=max_length, return_attention_mask=False, return_token_type_ids=typed)
+        lengths.extend(map(len, rows["input_ids"]))
+        for row in rows["input_ids"]:
             ids.extend(row)
-    return Encoded(numpy.asarray(ids), numpy.cumsum(lengths), labels)
+        second_starts.extend(types.count(0) for types in rows["token_type_ids"]) if typed else None
+    return Encoded(numpy.asarray(ids), numpy.cumsum(lengths), labels, numpy.asarray(second_starts) if typed else None)
 
 
-def uncut_lengths(texts, tokenizer, most=1000):
-    """Tokens of each of the first texts, none cut away: how much a maximal length would cut shows in so many."""
-    rows = tokenizer(texts[:most], truncation=False, verbose=False, return_attention_mask=False)["input_ids"]
-    return list(map(len, rows))
+def tells_texts_apart(tokenizer):
+    """Whether the checkpoint was trained with token types: 0 in the first text of a pair, 1 in the second."""
+    return "token_type_ids" in tokenizer.model_input_names
+
+
+def uncut_lengths(texts, tokenizer, seconds=(), most=1000):
+    """Tokens of each of the first texts or pairs, uncut: how much a maximal length would cut shows in so many."""
+    rows = tokenizer(*(column[:most] for column in (texts, seconds) if column), truncation=False, verbose=False,
+                     return_attention_mask=False)
+    return list(map(len, rows["input_ids"]))
 
 
 class LikeLengthBatches(Sampler):
@@ -109,10 +124,11 @@ class LikeLengthBatches(Sampler):
 def padded(rows, pad_id, bottom=None, layout_of=None):
     """One batch of tensors: row numbers, ids and mask [rows, longest], lengths and labels of the rows.
 
+    Of pairs of texts whose second ones are known to begin somewhere, the token types [rows, longest] are in it too.
     Where the BottomStates given know all the rows, their states are in it too, as `bottom`; as `layout` what layout_of
     makes of lengths and width, if it is given.
     """
-    numbers, ids, labels = zip(*rows)
+    numbers, ids, labels, *second_starts = zip(*rows)
     lengths = list(map(len, ids))
     width = max(lengths)
     input_ids = numpy.full((len(ids), width), pad_id, dtype=numpy.int64)
@@ -125,4 +141,6 @@ def padded(rows, pad_id, bottom=None, layout_of=None):
     return {"rows": torch.tensor(numbers), "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(attention_mask), "lengths": lengths,
             "labels": torch.tensor(numpy.array(labels)), **({"bottom": bottom.of(numbers, width)} if known else {}),
-            **({"layout": layout_of(lengths, width)} if layout_of else {})}
+            **({"layout": layout_of(lengths, width)} if layout_of else {}),
+            **({"token_type_ids": (torch.arange(width) >= torch.tensor(second_starts[0])[:, None]).long()}
+               if second_starts else {})}

@@ -20,8 +20,11 @@ FEW_GROUPS_TIMES_FOLDS = 20_000
 MOST_FOLDS = 20     # 0.1 is one fold of ten, 0.4 two of five, 0.15 three of twenty; less is one of more folds than that
 
 
-def split_table(table, validation_share, seed):
+def split_table(table, validation_share, seed, what_for="for validation; add rows, or give VAL_PATH"):
     """(training, validation): stratified by label, equal texts and equal groups together on one side.
+
+    Args:
+        what_for: why rows are set aside, and the way out where there are too few, for the message.
 
     Raises:
         TableError: too few separate texts or groups to split.
@@ -33,7 +36,7 @@ def split_table(table, validation_share, seed):
     parts = share.denominator
     if count < parts:
         raise TableError(f"{table.path}: {count} different texts or groups are too few to set {validation_share:.0%} "
-                         "aside for validation; add rows, or give VAL_PATH")
+                         f"aside {what_for}")
     labels = numbered(table.labels)
     in_every_fold = numpy.bincount(labels).max() >= parts       # one class at least
     if in_every_fold and count * parts <= FEW_GROUPS_TIMES_FOLDS:
@@ -47,6 +50,29 @@ def split_table(table, validation_share, seed):
     else:
         training, validation = _split_groups(groups, labels, validation_share, seed)
     return table.rows(training), table.rows(validation)
+
+
+def fold_of(table, folds, number, seed):
+    """(the other rows, the rows of one fold): every row is in one of the folds 1, 2, ..., with all rows of its group.
+
+    Raises:
+        TableError: fewer separate texts or groups than folds.
+    """
+    groups = _linked_groups(table.keys, *([hashed(table.groups, len(table))] if table.groups else []))
+    count = groups.max() + 1
+    if count < folds:
+        raise TableError(f"{table.path}: {count} different texts or groups are too few for {folds} folds")
+    labels = numbered(table.labels)
+    if numpy.bincount(labels).max() >= folds and count * folds <= FEW_GROUPS_TIMES_FOLDS:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():     # as above
+            warnings.simplefilter("ignore", UserWarning)
+            inside = next(islice((rows for _, rows in splitter.split(groups, labels, groups)), number - 1, None))
+        inside = numpy.isin(numpy.arange(len(labels)), inside)
+    else:
+        places = numpy.random.default_rng(seed).permutation(count) % folds
+        inside = places[groups] == number - 1
+    return table.rows(numpy.flatnonzero(~inside)), table.rows(numpy.flatnonzero(inside))
 
 
 def numbered(labels):

@@ -63,6 +63,7 @@ class Table:
     lines: Sequence[int] = field(default_factory=partial(array, "q"))   # of the file, on which the row begins
     read: int = 0                                       # rows in the file, the header not counted
     dropped: Counter = field(default_factory=Counter)   # reason -> rows
+    seconds: Sequence[str] = field(default_factory=Texts)           # each text's partner; empty where texts stand alone
     counts: str = "line"                                # or "row": what the numbers in lines count
     read_as: list[str] = field(default_factory=list)    # what was decided about the file: encoding, delimiter, quotes
     chosen: str = ""                                    # columns that were guessed
@@ -72,14 +73,23 @@ class Table:
 
     @cached_property
     def keys(self):
-        """A number for each text, the same where the texts are (normalized)."""
-        return hashed(map(normalized, self.texts), len(self))
+        """A number for each text or pair of texts, the same where these are (normalized)."""
+        texts = map(normalized, self.texts)
+        if self.seconds:
+            texts = map("\n".join, zip(texts, map(normalized, self.seconds)))
+        return hashed(texts, len(self))
+
+    @property
+    def words(self):
+        """The texts as a model of words reads them: a pair is one text."""
+        return [f"{second} {text}" for text, second in zip(self.texts, self.seconds)] if self.seconds else self.texts
 
     def rows(self, chosen):
         """The table of the chosen row numbers."""
         part = Table(self.path, Texts(self.texts[row] for row in chosen), [self.labels[row] for row in chosen],
                      Texts(self.groups[row] for row in chosen if self.groups),
-                     array("q", (self.lines[row] for row in chosen)), counts=self.counts)
+                     array("q", (self.lines[row] for row in chosen)),
+                     seconds=Texts(self.seconds[row] for row in chosen if self.seconds), counts=self.counts)
         if "keys" in vars(self):
             part.keys = self.keys[chosen]
         return part
@@ -91,26 +101,28 @@ class Table:
 
 
 def read_table(path, text_column="text", label_column="label", group_column="", column_names=(), encoding="",
-               quoting=""):
+               quoting="", second_column=""):
     """The labelled texts of a file; data/README.md says which formats there are.
 
     Args:
         column_names: the columns of a file that has no header line; empty where the first line names them.
         group_column: rows that share its value are never split apart; empty for none.
         encoding, quoting: how the file is read; empty: recognised.
+        second_column: the column of each text's partner, where a row is a pair of texts; empty for none.
 
     Raises:
         TableError: the file cannot be read as such a table, or no row of it is usable.
     """
     wanted = {"TEXT_COLUMN": text_column, "LABEL_COLUMN": label_column}
     wanted |= {"GROUP_COLUMN": group_column} if group_column else {}
+    wanted |= {"SECOND_TEXT_COLUMN": second_column} if second_column else {}
     source = open_source(Path(path), tuple(wanted.values()), column_names, encoding, quoting)   # a Path: never "-"
     wanted, chosen = choose_columns(source, wanted)
     source.wanted, source.label_column = tuple(wanted.values()), wanted["LABEL_COLUMN"]
     table = Table(source.shown, counts=source.format.counts, chosen=chosen)
     for line, cells, _ in stream_rows(source):
         if cells is not None:
-            _add(table, line, cells, *source.wanted)
+            _add(table, line, cells, wanted)
     if table.read == 0:
         raise TableError(f"{table.path} has no rows" + (" below its header line" if source.header and not column_names else ""))
     _drop_missing_labels(table)
@@ -123,21 +135,26 @@ def read_table(path, text_column="text", label_column="label", group_column="", 
     return table
 
 
-def _add(table, line, cells, text_column, label_column, group_column=""):
+def _add(table, line, cells, columns):
     table.read += 1
-    text, label = cell_text(cells.get(text_column)), cell_text(cells.get(label_column))
+    text, label = (cell_text(cells.get(columns[name])) for name in ("TEXT_COLUMN", "LABEL_COLUMN"))
+    second = cell_text(cells.get(columns["SECOND_TEXT_COLUMN"])) if "SECOND_TEXT_COLUMN" in columns else ""
     if not cells:
         table.dropped["empty"] += 1
     elif not text:
         table.dropped["without text"] += 1
     elif not label:
         table.dropped["without label"] += 1
+    elif "SECOND_TEXT_COLUMN" in columns and not second:
+        table.dropped["without second text"] += 1
     else:
         table.texts.append(text)
         table.labels.append(sys.intern(unicodedata.normalize("NFC", label)))    # two ways to write "ä" are one label
         table.lines.append(line)
-        if group_column:    # no value: a group of its own, with a blank before it that no value of the file has
-            table.groups.append(cell_text(cells.get(group_column)) or f" line {line}")
+        if second:
+            table.seconds.append(second)
+        if "GROUP_COLUMN" in columns:   # no value: a group of its own, with a blank before it that no value has
+            table.groups.append(cell_text(cells.get(columns["GROUP_COLUMN"])) or f" line {line}")
 
 
 def _drop_missing_labels(table):
@@ -148,6 +165,7 @@ def _drop_missing_labels(table):
     counts = Counter(label for label in table.labels if label in words)
     kept = table.rows([row for row, label in enumerate(table.labels) if label not in words])
     table.texts, table.labels, table.groups, table.lines = kept.texts, kept.labels, kept.groups, kept.lines
+    table.seconds = kept.seconds
     table.dropped.update({f"with the label {word}": count for word, count in counts.items()})
 
 
