@@ -29,6 +29,7 @@ from diagnosis.verdict.measures import contents, training_batches
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("tokenizer-mismatch",)
+NO_TRIAL = "the texts would have to be tokenized anew, before the run"
 
 WARNING, ERROR = 0.10, 0.30     # of the tokens of the texts; tweets with emojis and an English vocabulary have 1 to 3 %
 ENOUGH = 200                    # tokens
