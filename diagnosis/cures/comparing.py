@@ -32,7 +32,7 @@ def cure_of(mend, as_it_is, mended, outcome):
     """
     before, after = course.losses_seen(as_it_is), course.losses_seen(mended)
     if len(after) < FEWEST:
-        raise ValueError(f"with {mend.words} the run made {len(after)} steps{why_it_ended(mended)}")
+        raise ValueError(f"with {mend.words} the run made {mended.optimizer_steps} steps{why_it_ended(mended)}")
     steps = min(len(after), len(before)) if len(before) >= FEWEST else len(after)
     before, after = before[:steps], after[:steps]
     now = learns(cut_to(mended, steps))

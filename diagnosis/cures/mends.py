@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from diagnosis.verdict import course
 
 USUAL_RATE = 5e-5       # AdamW's for a pre-trained encoder, where no sweep of rates was made
-MOST_FOR_ENCODER = 1e-4     # the sweep's best is the fastest of six steps; whole layers do not bear more for forty,
-WIDE = 256                  # from this width on
+CALM = 0.3              # of the sweep's best for an encoder: that is the fastest of six steps; it is to bear forty
+MOST_FOR_ENCODER = 1e-4     # which whole layers bear, from this width on
+WIDE = 256
 SHORT = 4               # steps of warm-up in a trial that has no time for a longer one
 RISES = 0.3             # of the peak: a schedule below that on the average of the trial's steps would show nothing
 
@@ -43,9 +44,10 @@ def in_a_row(words):
 
 
 def sweeps_best(record):
-    """The rate at which the sweep lowered the loss most, capped where whole layers of an encoder are trained."""
+    """A rate by the sweep, a little below its fastest, and capped where whole layers of an encoder are trained."""
     sweep = record.control("rate-sweep")
-    best = (sweep.figures.get("best_rate") if sweep else None) or USUAL_RATE
+    best = sweep.figures.get("best_rate") if sweep else None
+    best = (CALM if record.encoder is not None else 1.0) * best if best else USUAL_RATE
     wide = record.encoder is not None and record.encoder.hidden_size >= WIDE and any(
         course.moves_encoder(record, index) for index, _ in course.trained_groups(record))
     return min(best, MOST_FOR_ENCODER) if wide else best
@@ -158,9 +160,10 @@ def without_hooks(record):
     return Mend("the script's own hooks left out", {"no_hooks": None})
 
 
-# Tried where no check fired, the most telling first: each with the fault that it mends, as far as the catalogue has it.
+# Tried where no check fired: what changes little before what changes much, so that halving ends at the narrower one; each
+# with the fault that it mends, as far as the catalogue has it.
 GENERAL = (
-    (adamw, ""), (rate_held, "lr-too-low"), (unclipped, "clip-too-tight"), (cross_entropy, "loss-mismatched"),
+    (unclipped, "clip-too-tight"), (rate_held, "lr-too-low"), (cross_entropy, "loss-mismatched"),
     (all_trained, "encoder-frozen"), (zeroed, "gradients-accumulate"), (in_training_mode, "eval-mode"),
-    (without_decay, "weight-decay-extreme"), (without_dropout, "dropout-extreme"), (in_float32, "half-weights"),
-    (padding_masked, "mask-wrong"), (last_layer_anew, "dead-head"), (without_hooks, ""))
+    (without_hooks, ""), (without_decay, "weight-decay-extreme"), (without_dropout, "dropout-extreme"),
+    (in_float32, "half-weights"), (padding_masked, "mask-wrong"), (last_layer_anew, "dead-head"), (adamw, ""))

@@ -99,7 +99,10 @@ class Trials:
         if self.untried or explained or self.judgement.outcome != DOES_NOT_LEARN:
             return
         base = [mend for _, mend in self.tried]
-        left = [(make(self.record), name) for make, name in mends.GENERAL]
+        left = []
+        for mend, name in [(make(self.record), name) for make, name in reversed(mends.GENERAL)]:
+            if mend not in base + [known for known, _ in left]:
+                left.insert(0, (mend, name))
         if not self.is_enough([mends.together(base + [mend for mend, _ in left])])[0]:
             return
         while len(left) > 1:
@@ -117,20 +120,21 @@ class Trials:
         return [not isinstance(cure, str) and cure.helps for cure in cures]
 
     def name(self, base, left):
-        """left: the (Mend, fault's name) that were enough, beside those of the findings."""
-        mend, cure = mends.together(base + [mend for mend, _ in left]), self.judgement.trials
-        cure = next((each for each in reversed(cure) if each.helps and each.tried == mend.words), None)
-        if cure is None:
-            return
+        """Name what was found. left: the (Mend, fault's name) that were enough, beside those of the findings (base)."""
+        words = mends.together(base + [mend for mend, _ in left]).words
+        cure = next(each for each in reversed(self.judgement.trials) if each.helps and each.tried == words)
+        if base:
+            cure.said += f": {'both' if len(base) + len(left) == 2 else 'all'} are needed"
+        for before, _ in self.tried:
+            before.cures.append(cure)
         finding = None
-        if len(left) == 1 and left[0][1] and not base:
+        if len(left) == 1 and left[0][1]:
             fault = catalogue()[left[0][1]]
-            finding = Finding("error", f"found by trial: with {mend.words} the run learns",
-                              {"loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended,
-                               "steps": cure.steps},
+            finding = Finding("error", f"found by trial: with {words} the run learns",
+                              {"steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended},
                               f"no check measured it, but nothing else was changed: {fault.__doc__.splitlines()[0]}",
                               "make that change in the script", name=left[0][1], cures=[cure])
-        found_by_trial(self.judgement, mend.words, finding)
+        found_by_trial(self.judgement, words, finding)
 
     def run(self, wanted):
         """What each trial of these mends showed: a Cure, or why there is none, in words. At most one a core at a time."""
@@ -146,7 +150,7 @@ class Trials:
             self.begun += len(runs)
             try:
                 records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
-                                            f"trying it with {some[0].words}")
+                                            f"trial {self.begun}, with {some[0].words[:60]}")
             except KeyboardInterrupt:
                 self.untried, self.ends = "interrupted", 0
                 return found + ["interrupted"] * (len(wanted) - first)

@@ -49,9 +49,9 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments, python, timeout=120):
-    """The doctor as a user calls it, in that folder."""
-    return subprocess.run([python, str(DOCTOR), *arguments], cwd=folder, capture_output=True, text=True,
-                          timeout=timeout)
+    """The doctor as a user calls it, in that folder, without trying the cures (test_cures.py)."""
+    return subprocess.run([python, str(DOCTOR), "--CURE=False", *arguments], cwd=folder, capture_output=True,
+                          text=True, timeout=timeout)
 
 
 def examine_in(folder, source, *arguments, python=sys.executable, **limits):

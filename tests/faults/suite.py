@@ -141,11 +141,11 @@ def reseeded(folder, seed):
     return copied
 
 
-def run_one(script, folder=FOLDER, limit=TIME_LIMIT):
-    """Examine one script ("faulty/mask_missing.py"); a dict with expected, outcome, first, findings, status, seconds, tail."""
+def run_one(script, folder=FOLDER, limit=TIME_LIMIT, more=()):
+    """Examine one script ("faulty/mask_missing.py") with more of the doctor's constants; a dict with expected, outcome, first, findings, status, seconds, tail."""
     expected = expectations(folder)[str(script)]
     limit = min(limit, expected.get("limit", limit))
-    status, report, seconds, tail, left = examine(Path(folder) / script, limit)
+    status, report, seconds, tail, left = examine(Path(folder) / script, limit, more)
     outcome, findings = judge(expected, status, report)
     if left:
         outcome = "broken"

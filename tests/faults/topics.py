@@ -13,9 +13,9 @@ def collate(rows):
     return batch, torch.tensor([label for _, label in rows])
 
 
-def loaders(seed, rows=960, batch_size=16):
+def loaders(seed, rows=2000, batch_size=32):
     """(training, validation)"""
-    train, valid = split(*posts(rows, seed=seed))
+    train, valid = split(*posts(rows, seed=seed), share=0.2)
     return DataLoader(train, batch_size, shuffle=True, collate_fn=collate), DataLoader(valid, 40, collate_fn=collate)
 
 

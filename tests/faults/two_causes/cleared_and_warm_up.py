@@ -12,7 +12,7 @@ from topics import classifier, loaders
 torch.manual_seed(707)
 train, valid = loaders(707)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 scheduler = get_linear_schedule_with_warmup(optimizer, 50_000, 60_000)
 
 for epoch in range(4):

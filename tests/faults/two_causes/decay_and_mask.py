@@ -11,7 +11,7 @@ from topics import classifier, loaders
 torch.manual_seed(708)
 train, valid = loaders(708)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=500.0)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=500.0)
 
 for epoch in range(4):
     model.train()

@@ -11,7 +11,7 @@ from topics import classifier, loaders
 torch.manual_seed(703)
 train, valid = loaders(703)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 
 for epoch in range(4):
     model.train()

@@ -11,7 +11,7 @@ from topics import classifier, loaders
 torch.manual_seed(710)
 train, valid = loaders(710)
 model = classifier(hidden_dropout_prob=0.99, classifier_dropout=0.99)
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 
 for epoch in range(4):
     model.train()

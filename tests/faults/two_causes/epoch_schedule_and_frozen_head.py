@@ -14,9 +14,9 @@ train, valid = loaders(702)
 model = classifier()
 for name, parameter in model.named_parameters():
     parameter.requires_grad = "layer.1" in name
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 steps = 4 * len(train)
-scheduler = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
+scheduler = get_linear_schedule_with_warmup(optimizer, steps // 40, steps)
 
 for epoch in range(4):
     model.train()

@@ -12,9 +12,9 @@ from topics import classifier, loaders
 torch.manual_seed(706)
 train, valid = loaders(706)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 steps = 4 * len(train)
-scheduler = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
+scheduler = get_linear_schedule_with_warmup(optimizer, steps // 40, steps)
 
 for epoch in range(4):
     model.train()

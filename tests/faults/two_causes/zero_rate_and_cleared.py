@@ -11,7 +11,7 @@ from topics import classifier, loaders
 torch.manual_seed(712)
 train, valid = loaders(712)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step // 10_000)
 
 for epoch in range(4):
