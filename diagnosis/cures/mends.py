@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from diagnosis.verdict import course
 
 USUAL_RATE = 5e-5       # AdamW's for a pre-trained encoder, where no sweep of rates was made
-CALM = 0.3              # of the sweep's best for an encoder: that is the fastest of six steps; it is to bear forty
-MOST_FOR_ENCODER = 1e-4     # which whole layers bear, from this width on
-WIDE = 256
+WIDE = 256              # from this width on whole layers of an encoder bear the first of these rates for forty steps,
+MOST, MOST_FOR_SMALL = 1e-4, 3e-3       # and smaller ones the second: the sweep's best is the fastest of six steps
 SHORT = 4               # steps of warm-up in a trial that has no time for a longer one
 RISES = 0.3             # of the peak: a schedule below that on the average of the trial's steps would show nothing
 
@@ -44,13 +43,12 @@ def in_a_row(words):
 
 
 def sweeps_best(record):
-    """A rate by the sweep, a little below its fastest, and capped where whole layers of an encoder are trained."""
+    """The rate at which the sweep lowered the loss most, capped where whole layers of an encoder are trained."""
     sweep = record.control("rate-sweep")
     best = sweep.figures.get("best_rate") if sweep else None
-    best = (CALM if record.encoder is not None else 1.0) * best if best else USUAL_RATE
-    wide = record.encoder is not None and record.encoder.hidden_size >= WIDE and any(
-        course.moves_encoder(record, index) for index, _ in course.trained_groups(record))
-    return min(best, MOST_FOR_ENCODER) if wide else best
+    if record.encoder is None or not any(course.moves_encoder(record, index) for index, _ in course.trained_groups(record)):
+        return best or USUAL_RATE
+    return min(best or USUAL_RATE, MOST if record.encoder.hidden_size >= WIDE else MOST_FOR_SMALL)
 
 
 def rate_held(record):

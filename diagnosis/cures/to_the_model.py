@@ -15,6 +15,8 @@ from diagnosis.cures.events import around_backward, before_pass
 from diagnosis.observe.losses import target_beside
 from diagnosis.record import facts, graph, source
 
+SMALL = 0.02            # standard deviation of fresh weights, as transformers' heads have it
+
 
 def training_mode(observer, value):
     before_pass(observer, lambda module: module.train())
@@ -92,8 +94,10 @@ def last_layer_anew(observer, outputs):
                 other = nn.Linear(layer.in_features, outputs, device=layer.weight.device, dtype=layer.weight.dtype)
                 layer.out_features, layer.weight, layer.bias = outputs, other.weight, other.bias
                 tell_number_of_labels(module, outputs)
-            else:
-                layer.reset_parameters()
+            with torch.no_grad():
+                layer.weight.normal_(0.0, SMALL)
+                if layer.bias is not None:
+                    layer.bias.zero_()
 
     before_pass(observer, make)
 

@@ -11,7 +11,7 @@ from topics import classifier, loaders
 torch.manual_seed(718)
 train, valid = loaders(718)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 kept = torch.zeros(32, 4)
 
 for epoch in range(4):

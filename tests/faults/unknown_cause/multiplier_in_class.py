@@ -26,7 +26,7 @@ class Project(torch.optim.Optimizer):
 
 
 model = classifier()
-optimizer = Project(model.parameters(), lr=3e-3)
+optimizer = Project(model.parameters(), lr=1e-4)
 
 for epoch in range(4):
     model.train()

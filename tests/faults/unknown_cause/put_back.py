@@ -11,7 +11,7 @@ from topics import classifier, loaders
 torch.manual_seed(719)
 train, valid = loaders(719)
 model = classifier()
-optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 backup = [parameter.detach().clone() for parameter in model.parameters()]
 
 for epoch in range(4):

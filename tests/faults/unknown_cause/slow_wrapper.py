@@ -23,7 +23,7 @@ class Careful(torch.optim.AdamW):
 
 
 model = classifier()
-optimizer = Careful(model.parameters(), lr=3e-3)
+optimizer = Careful(model.parameters(), lr=1e-4)
 
 for epoch in range(4):
     model.train()
