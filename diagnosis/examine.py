@@ -1,7 +1,7 @@
 """One examination from start to end: run the script under observation, judge, try the cures, report.
 
-The script and the trials run in processes of their own (processes.py). The verdict is printed as soon as it stands, what
-the trials show under it.
+The script and the trials run in processes of their own (processes.py). The verdict is printed as soon as it stands,
+what the trials show under it.
 """
 
 import ast

@@ -47,7 +47,9 @@ class Child:
 
 
 def observe(runs, script, arguments, time_limit, doing):
-    """The record of each Run, side by side, cut off after time_limit seconds. doing: 'observing train.py', for the user.
+    """The record of each Run, side by side, cut off after time_limit seconds.
+
+    doing   'observing train.py', for the user
 
     Raises:
         KeyboardInterrupt, SystemExit: by a signal to this process.

@@ -58,7 +58,7 @@ def in_words(now, better):
 
 
 def learns(record):
-    """Does it learn by the outcome's measure? Or the loss falls beyond its noise and the model tells its inputs apart."""
+    """By the outcome's measure; or the loss falls beyond its noise and the model tells its inputs apart."""
     movement = course.trend(record)
     return measured(record) == LEARNS or bool(movement and movement.falls and course.holds(record, "input-matters"))
 

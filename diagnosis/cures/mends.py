@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from diagnosis.verdict import course
 
-USUAL_RATE = 5e-5       # AdamW's for a pre-trained encoder, where no sweep of rates was made
-WIDE = 256              # from this width on whole layers of an encoder bear the first of these rates for forty steps,
-MOST, MOST_FOR_SMALL = 1e-4, 3e-3       # and smaller ones the second: the sweep's best is the fastest of six steps
+WIDE = 256              # from this width on an encoder is a usual one
+USUAL, USUAL_FOR_SMALL = 5e-5, 1e-3     # rates of AdamW where no sweep of rates was made
+MOST, MOST_FOR_SMALL = 1e-4, 3e-3       # that whole layers bear for forty steps: the sweep's best is the fastest of six
 SHORT = 4               # steps of warm-up in a trial that has no time for a longer one
 RISES = 0.3             # of the peak: a schedule below that on the average of the trial's steps would show nothing
 
@@ -44,16 +44,15 @@ def in_a_row(words):
 
 def sweeps_best(record):
     """The rate at which the sweep lowered the loss most, capped where whole layers of an encoder are trained."""
-    sweep = record.control("rate-sweep")
-    best = sweep.figures.get("best_rate") if sweep else None
-    if record.encoder is None or not any(course.moves_encoder(record, index) for index, _ in course.trained_groups(record)):
-        return best or USUAL_RATE
-    return min(best or USUAL_RATE, MOST if record.encoder.hidden_size >= WIDE else MOST_FOR_SMALL)
+    sweep, wide = record.control("rate-sweep"), record.encoder is not None and record.encoder.hidden_size >= WIDE
+    best = (sweep.figures.get("best_rate") if sweep else None) or (USUAL if wide else USUAL_FOR_SMALL)
+    whole = any(course.moves_encoder(record, index) for index, _ in course.trained_groups(record))
+    return min(best, MOST if wide else MOST_FOR_SMALL) if whole and record.encoder is not None else best
 
 
 def rate_held(record):
-    """The sweep's best as a constant rate; by AdamW where the script's optimizer is not of its kind or has a rate of its
-    own, for which it would mean something else."""
+    """The sweep's best as a constant rate; by AdamW where it would mean something else: where the script's optimizer is
+    not of its kind or makes its rate by itself."""
     rate, groups = sweeps_best(record), course.trained_groups(record)
     if course.sets_its_own_rate(record) or groups and not any(course.is_scale_free(group) for _, group in groups):
         return adamw(record)
@@ -158,8 +157,8 @@ def without_hooks(record):
     return Mend("the script's own hooks left out", {"no_hooks": None})
 
 
-# Tried where no check fired: what changes little before what changes much, so that halving ends at the narrower one; each
-# with the fault that it mends, as far as the catalogue has it.
+# Tried where no check fired: what changes little before what changes much, so that halving ends at the narrower one;
+# each with the fault that it mends, as far as the catalogue has it.
 GENERAL = (
     (unclipped, "clip-too-tight"), (rate_held, "lr-too-low"), (cross_entropy, "loss-mismatched"),
     (all_trained, "encoder-frozen"), (zeroed, "gradients-accumulate"), (in_training_mode, "eval-mode"),

@@ -205,7 +205,7 @@ def put_in_place_of_clipping(functions):
 
 
 def all_in_optimizer(observer, value):
-    """The trainable parameters that no optimizer in use holds join the first group of the first one that steps again."""
+    """Trainable parameters that no optimizer in use holds join the first group of the one that first steps again."""
     stepped = set()
 
     def join(optimizer):

@@ -17,7 +17,8 @@ from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS
 
 TIMES, MORE = 2, 30     # a trial may take so many times the seconds of the examination, and these beside
 FEWEST_SECONDS = 8      # left, with which none is begun
-ASKED = {"data": ("labels-from-tokens", "labels-from-features"), "evaluation": ("labels-from-features", "own-optimizer")}
+ASKED = {"data": ("labels-from-tokens", "labels-from-features"),
+         "evaluation": ("labels-from-features", "own-optimizer")}
 ALWAYS = ("model-overfits", "own-optimizer")        # controls that are named where no trial is made
 
 
@@ -90,7 +91,7 @@ class Trials:
             cure.said += ", so this is a warning and no error"
 
     def search(self):
-        """Where the run does not learn and no cure of a finding changed that: the general mends, halved until one is left.
+        """Where the run does not learn and no finding's cure changed that: the general mends, halved until one is left.
 
         The set is halved, both halves side by side; where neither is enough alone, it is named as a whole.
         """
@@ -111,6 +112,8 @@ class Trials:
             if not any(enough):
                 break
             left = halves[enough.index(True)]
+        if base and self.is_enough([mends.together([mend for mend, _ in left])])[0]:
+            base = []               # of a finding that was no cause
         self.name(base, left)
 
     def is_enough(self, tried):
@@ -125,19 +128,19 @@ class Trials:
         cure = next(each for each in reversed(self.judgement.trials) if each.helps and each.tried == words)
         if base:
             cure.said += f": {'both' if len(base) + len(left) == 2 else 'all'} are needed"
-        for before, _ in self.tried:
-            before.cures.append(cure)
+            for before, _ in self.tried:
+                before.cures.append(cure)
         finding = None
         if len(left) == 1 and left[0][1]:
             fault = catalogue()[left[0][1]]
-            finding = Finding("error", f"found by trial: with {words} the run learns",
-                              {"steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended},
+            measured = {"steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended}
+            finding = Finding("error", f"found by trial: with {words} the run learns", measured,
                               f"no check measured it, but nothing else was changed: {fault.__doc__.splitlines()[0]}",
                               "make that change in the script", name=left[0][1], cures=[cure])
         found_by_trial(self.judgement, words, finding)
 
     def run(self, wanted):
-        """What each trial of these mends showed: a Cure, or why there is none, in words. At most one a core at a time."""
+        """What each trial of these mends showed: a Cure, or why there is none; at most one a core at a time."""
         cores, found = os.cpu_count() or 1, []
         for first in range(0, len(wanted), cores):
             some = wanted[first:first + cores]
@@ -149,19 +152,15 @@ class Trials:
                     for place, mend in enumerate(some, 1)]
             self.begun += len(runs)
             try:
+                compare_with = self.as_it_is
                 records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
                                             f"trial {self.begun}, with {some[0].words[:60]}")
             except KeyboardInterrupt:
                 self.untried, self.ends = "interrupted", 0
                 return found + ["interrupted"] * (len(wanted) - first)
-            found += [self.compared(mend, record) for mend, record in zip(some, records)]
+            found += [compared(mend, compare_with, record, self.judgement.outcome)
+                      for mend, record in zip(some, records)]
         return found
-
-    def compared(self, mend, mended):
-        try:
-            return comparing.cure_of(mend, self.as_it_is, mended, self.judgement.outcome)
-        except ValueError as error:
-            return str(error)
 
     @functools.cached_property
     def as_it_is(self):
@@ -171,6 +170,14 @@ class Trials:
         [record] = processes.observe([processes.Run(self.folder / "trial-0.log", {})], self.record.target,
                                      self.record.arguments, self.ends - time.monotonic(), "running it once more")
         return record
+
+
+def compared(mend, as_it_is, mended, outcome):
+    """A Cure, or why the two runs do not compare."""
+    try:
+        return comparing.cure_of(mend, as_it_is, mended, outcome)
+    except ValueError as error:
+        return str(error)
 
 
 def instead(record, fault):

@@ -36,7 +36,7 @@ CLIPPED = SCRIPT.replace("        optimizer.step()", "        nn.utils.clip_grad
                          "        optimizer.step()")
 STILL_AND_CLEARED = SCRIPT.replace("lr=1e-2", "lr=0.0").replace("        optimizer.step()\n", "").replace(
     "optimizer.zero_grad()", "optimizer.zero_grad()\n        optimizer.step()")
-PUT_BACK = SCRIPT.replace("for epoch", "first = [each.detach().clone() for each in model.parameters()]\nfor epoch") + """
+PUT_BACK = SCRIPT.replace("for epoch", "first = [each.clone().detach() for each in model.parameters()]\nfor epoch", 1) + """
         with torch.no_grad():
             for each, value in zip(model.parameters(), first):
                 each.copy_(value)

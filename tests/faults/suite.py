@@ -5,13 +5,13 @@
     python tests/faults/suite.py --folder tests/faults/unseen_2      scripts by authors who had not seen the checks
     python tests/faults/suite.py --seed 7              the scripts with another number in their manual_seed()
     python tests/faults/suite.py --folder tests/faults/two_causes    each enough to stop learning: both must be named
-    python tests/faults/suite.py --folder tests/faults/unknown_cause     no check knows it: "does not learn" all the same
+    python tests/faults/suite.py --folder tests/faults/unknown_cause      no check knows it: does not learn all the same
 
 right: the first finding is one of the expected ones (for a healthy script: no error), and the exit status too;
 detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
 wrong; false alarm: a finding of level `error` on a healthy script; broken: no report, the wrong status, or a
-process left running. The column cure: with the first finding mended the run learns ("confirmed"), or learns no more than
-as it is ("no effect"), or its fault cannot be mended from outside ("-"). Exit status 1 if any script is not right.
+process left running. The column cure: with the first finding mended the run learns ("confirmed"), or learns no more
+than as it is ("no effect"), or its fault cannot be mended from outside ("-"). Exit status 1 if any script is not right.
 """
 import argparse
 import atexit
@@ -142,7 +142,7 @@ def reseeded(folder, seed):
 
 
 def run_one(script, folder=FOLDER, limit=TIME_LIMIT, more=()):
-    """Examine one script ("faulty/mask_missing.py") with more of the doctor's constants; a dict with expected, outcome, first, findings, status, seconds, tail."""
+    """Examine one script ("faulty/mask_missing.py"), with more of the doctor's constants: a dict of what came of it."""
     expected = expectations(folder)[str(script)]
     limit = min(limit, expected.get("limit", limit))
     status, report, seconds, tail, left = examine(Path(folder) / script, limit, more)
