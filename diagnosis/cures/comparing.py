@@ -37,16 +37,14 @@ def cure_of(mend, as_it_is, mended, outcome):
     before, after = before[:steps], after[:steps]
     now = learns(cut_to(mended, steps))
     if not before or not mend.comparable or loss_functions(as_it_is) != loss_functions(mended):
-        said, helps = "it learns" if now else "it does not learn by that alone", now
+        said, better = "it learns" if now else "it does not learn by that alone", now
     elif outcome == LEARNS:
         better = is_lower(before, after, SURER)
         said = ("it learns more" if better else "no difference: it learns as it is") if now else "it no longer learns"
-        helps = now and better
     else:
         better = is_lower(before, after, SURE)
         said = in_words(now, better)
-        helps = now and better
-    return Cure(mend.words, steps, ends(before), ends(after), now, helps, said)
+    return Cure(mend.words, steps, ends(before), ends(after), now, now and better, said, better)
 
 
 def in_words(now, better):

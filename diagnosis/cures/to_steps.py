@@ -64,6 +64,11 @@ def rates(observer, value):
     before_step(observer, set_rates)
 
 
+class OwnAdamW(torch.optim.AdamW):
+    """torch puts the hooks on steps into an optimizer's class. In AdamW itself they would count a step twice that the
+    script's subclass makes by calling AdamW's."""
+
+
 def adamw(observer, rate):
     """AdamW over all trainable parameters takes each step in place of the script's optimizer.
 
@@ -80,7 +85,7 @@ def adamw(observer, rate):
         fresh[0] = False
         parameters = [each for each in trained(observer) if each.requires_grad]
         if "optimizer" not in kept:
-            kept["optimizer"] = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
+            kept["optimizer"] = OwnAdamW(parameters, lr=rate, weight_decay=0.0)
         kept["optimizer"].step()
         kept["weights"] = [(each, each.detach().clone()) for each in parameters]
 

@@ -96,7 +96,7 @@ class Trials:
         The set is halved, both halves side by side; where neither is enough alone, it is named as a whole.
         """
         errors = [finding for finding, _ in self.judgement.causes if finding.level == "error"]
-        explained = any(not finding.cures or finding.cures[-1].learns for finding in errors)
+        explained = any(not finding.cures or finding.cures[-1].learns or finding.cures[-1].lower for finding in errors)
         if self.untried or explained or self.judgement.outcome != DOES_NOT_LEARN:
             return
         base = [mend for _, mend in self.tried]

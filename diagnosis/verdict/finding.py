@@ -53,3 +53,4 @@ class Cure:
     learns: bool                # the mended run
     helps: bool                 # it learns, and the run as it is does not or clearly less
     said: str                   # what came of it, in words
+    lower: bool = False         # the mended loss is the lower by more than luck, whether that is learning or not

@@ -143,6 +143,11 @@ def test_what_makes_no_difference_to_a_run_that_learns_is_said_and_is_no_error()
     assert finding.level == "warning"
 
 
+def test_a_loss_that_is_lower_and_does_not_learn_yet_is_said_to_be_so():
+    cure = cure_of(MEND, run_of(FLAT), run_of([loss - 0.015 for loss in FLAT]), "does not learn")
+    assert cure.lower and not cure.learns and not cure.helps and "not enough in so few steps" in cure.said
+
+
 def test_losses_of_another_kind_are_not_compared():
     cure = cure_of(MEND, run_of([-0.1 * place for place in range(40)], "nll_loss"), run_of(FALLING), "does not learn")
     assert cure.helps and cure.said == "it learns"
