@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from diagnosis.verdict import course
 
 WIDE = 256              # from this width on an encoder is a usual one
-USUAL, USUAL_FOR_SMALL = 5e-5, 1e-3     # rates of AdamW where no sweep of rates was made
+USUAL, USUAL_FOR_SMALL = 5e-5, 3e-3     # rates of AdamW where no sweep of rates was made
 MOST, MOST_FOR_SMALL = 1e-4, 3e-3       # that whole layers bear for forty steps: the sweep's best is the fastest of six
 SHORT = 4               # steps of warm-up in a trial that has no time for a longer one
 RISES = 0.3             # of the peak: a schedule below that on the average of the trial's steps would show nothing
