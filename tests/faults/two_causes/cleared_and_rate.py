@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(704)
-train, valid = loaders(704)
+torch.manual_seed(1)
+train, valid = loaders(1)
 model = classifier()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-8)
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(703)
-train, valid = loaders(703)
+torch.manual_seed(2)
+train, valid = loaders(2)
 model = classifier()
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 

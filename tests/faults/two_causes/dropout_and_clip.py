@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(710)
-train, valid = loaders(710)
+torch.manual_seed(1)
+train, valid = loaders(1)
 model = classifier(hidden_dropout_prob=0.99, classifier_dropout=0.99)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(713)
-train, valid = loaders(713)
+torch.manual_seed(13)
+train, valid = loaders(13)
 model = classifier().to(torch.bfloat16)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(711)
-train, valid = loaders(711)
+torch.manual_seed(1)
+train, valid = loaders(1)
 first = classifier()
 optimizer = torch.optim.AdamW(first.parameters(), lr=5e-11)
 model = copy.deepcopy(first)

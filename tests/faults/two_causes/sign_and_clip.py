@@ -7,8 +7,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(705)
-train, valid = loaders(705)
+torch.manual_seed(3)
+train, valid = loaders(3)
 model = classifier()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(716)
-train, valid = loaders(716)
+torch.manual_seed(13)
+train, valid = loaders(13)
 model = classifier()
 model.bert.encoder.layer[-1].register_forward_hook(
     lambda layer, given, output: output * 0 if torch.is_tensor(output) else (output[0] * 0, *output[1:]))

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(719)
-train, valid = loaders(719)
+torch.manual_seed(3)
+train, valid = loaders(3)
 model = classifier()
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 backup = [parameter.detach().clone() for parameter in model.parameters()]

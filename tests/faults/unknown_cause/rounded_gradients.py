@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(717)
-train, valid = loaders(717)
+torch.manual_seed(8)
+train, valid = loaders(8)
 model = classifier()
 for parameter in model.parameters():
     parameter.register_hook(lambda gradient: gradient.round())

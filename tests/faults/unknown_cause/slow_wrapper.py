@@ -8,8 +8,8 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from topics import classifier, loaders
 
-torch.manual_seed(714)
-train, valid = loaders(714)
+torch.manual_seed(13)
+train, valid = loaders(13)
 
 
 class Careful(torch.optim.AdamW):
