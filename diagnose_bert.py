@@ -6,8 +6,8 @@
     python diagnose_bert.py --explain schedule-per-epoch
     python diagnose_bert.py --list                      every fault that it knows
 
-The script runs in a process of its own until enough optimizer steps were seen, then it is stopped and judged. Its
-files are not changed. Constants of the doctor stand before the script's path; what follows the path is the script's.
+The script runs in a process of its own until enough optimizer steps were seen, then it is stopped and judged; after
+that it runs again with what was found mended, to see whether it learns then. Its files are not changed. Constants of the doctor stand before the script's path; what follows the path is the script's.
 Exit status: 0 no error found, 1 at least one error found or a run that does not learn, 2 the examination could not be done.
 """
 
@@ -23,6 +23,7 @@ from training.settings import KINDS, NONE_IS_ZERO
 # the examination
 REPORT_DIR = "runs/diagnosis"       # folder for report.md, report.json, two pictures and the script's output
 TIME_LIMIT = 300.0                  # seconds after which the script is ended and judged by what was seen
+CURE = True                         # try the cure of what was found: the script runs again with only that mended
 
 TRAINING_SCRIPT = Path(__file__).resolve().with_name("BERT_main_aggressive.py")      # the target when no path is given
 
@@ -96,7 +97,7 @@ def default_target():
 def main(arguments):
     own_arguments, script, script_arguments = split_arguments(arguments)
     try:
-        own = read_constants(__file__, {"REPORT_DIR": str, "TIME_LIMIT": float})
+        own = read_constants(__file__, {"REPORT_DIR": str, "TIME_LIMIT": float, "CURE": bool})
         training = [] if problem_with_script(TRAINING_SCRIPT) else read_constants(TRAINING_SCRIPT, KINDS, NONE_IS_ZERO)
         wanted = explained_fault(own_arguments, script)
         if wanted is not None:
@@ -114,7 +115,7 @@ def main(arguments):
         return 2
     values = {constant.name: constant.value for constant in own} | values
     return examine(script or default_target(), script_arguments if script else passed_on,
-                   values["REPORT_DIR"], values["TIME_LIMIT"])
+                   values["REPORT_DIR"], values["TIME_LIMIT"], values["CURE"])
 
 
 if __name__ == "__main__":

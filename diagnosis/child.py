@@ -3,11 +3,16 @@
 Runs one script under observation and ends this process when enough was seen; then the record is written, part by part,
 and last the controls, made on copies of the live objects. The script sees what it would see if it were run itself:
 sys.argv, sys.path[0], __main__ with its file, its working directory. The other half is examine.py.
+
+In the trial of a cure the changes named in the environment (processes.py) are made to the run, and no look is taken
+beyond its steps. The random numbers begin alike in all runs of a script that does not seed them itself.
 """
 
 import builtins
+import json
 import linecache
 import os
+import random
 import sys
 import time
 import types
@@ -16,8 +21,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if __name__ == "__main__":
     sys.path[0] = ROOT      # in place of this file's folder, until the script's own takes its place
 
+import numpy  # noqa: E402
 import torch  # noqa: E402
 
+from diagnosis.cures import changes  # noqa: E402
 from diagnosis.experiments import replay  # noqa: E402
 from diagnosis.experiments.controls import Live, run_controls  # noqa: E402
 from diagnosis.observe import assemble, inputs, notebooks, patches, ranks, scores, untouched  # noqa: E402
@@ -25,11 +32,14 @@ from diagnosis.observe.patches import comparisons  # noqa: E402
 from diagnosis.observe.observer import Observer  # noqa: E402
 from diagnosis.observe.plan import planned_rates  # noqa: E402
 from diagnosis.observe.untouched.old_files import OldFiles  # noqa: E402
+from diagnosis.processes import CHANGES  # noqa: E402
 from diagnosis.record import record as records  # noqa: E402
 from diagnosis.record import source  # noqa: E402
 
 CONTROL_SECONDS = 25    # for the controls
+TRIAL_SECONDS = 5       # for the one control of a trial
 RATES = 60              # optimizer steps whose rates the controls get
+SEED = 0                # of a script that sets none
 
 
 def main(path, script, arguments):
@@ -50,13 +60,23 @@ def main(path, script, arguments):
     if ranks.own_rank():
         run(os.path.abspath(script))        # of a rank that only runs along
         return
-    observer = Observer(record, script, old_files, replay.make, write_record, conclude)
+    changed = json.loads(os.environ.pop(CHANGES, "null"))
+    seed()
+    observer = Observer(record, script, old_files, replay.make, write_record,
+                        conclude if changed is None else conclude_trial)
     patches.install(observer)
+    if changed is not None:
+        observer.stopping.looks_ahead = False
+        changes.install(observer, changed)
     try:
         run(os.path.abspath(script))
     except BaseException as error:
         observer.crashed(error)
     observer.finish("script ended")
+
+
+def seed():
+    random.seed(SEED), numpy.random.seed(SEED), torch.manual_seed(SEED)
 
 
 def run(file):
@@ -88,6 +108,18 @@ def conclude(observer):
         if live is not None:
             record.controls = attempt(run_controls, live, record, CONTROL_SECONDS) or []
         record.seconds = time.monotonic() - observer.began
+    observer.write(record)
+
+
+def conclude_trial(observer):
+    """At the stop of a trial: what comparing it with the run as it is needs."""
+    record, attempt = observer.record, observer.guard.attempt
+    with torch.inference_mode(False), torch.enable_grad():
+        observer.before_training = observer.before_training or attempt(observer.describe_model)
+        attempt(assemble.fill, observer)
+        live = live_objects(observer)
+        if live is not None:
+            record.controls = attempt(run_controls, live, record, TRIAL_SECONDS, ("input-matters",)) or []
     observer.write(record)
 
 

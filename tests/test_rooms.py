@@ -13,7 +13,9 @@ MAY_IMPORT = {      # room -> the rooms whose modules its own may import
     "diagnosis.observe": ("diagnosis.observe", "diagnosis.record"),
     "diagnosis.experiments": ("diagnosis.experiments", "diagnosis.record"),
     "diagnosis.faults": ("diagnosis.faults", "diagnosis.record", "diagnosis.verdict.finding", "diagnosis.verdict.course",
-                         "diagnosis.verdict.measures", "diagnosis.verdict.scored"),
+                         "diagnosis.verdict.measures", "diagnosis.verdict.scored", "diagnosis.cures.mends"),
+    "diagnosis.cures": ("diagnosis.cures", "diagnosis.faults", "diagnosis.observe", "diagnosis.processes", "diagnosis.record",
+                        "diagnosis.verdict"),
     "diagnosis.verdict": ("diagnosis.verdict", "diagnosis.faults", "diagnosis.record"),
     "diagnosis": ("diagnosis",),
 }

@@ -30,10 +30,17 @@ CONTROLS = (
     ("rate-sweep", "does the script's learning rate suit this model?", rate_sweep, 1.0))
 
 
-def run_controls(live, record, seconds):
-    """Every control's outcome as list[Control]; `live` is None where no training step was seen (data only then)."""
+def run_controls(live, record, seconds, names=None):
+    """Every control's outcome as list[Control]; `live` is None where no training step was seen (data only then).
+
+    names   of those to be made, each then with all of the seconds; None: all of them
+    """
     ends, done = time.monotonic() + seconds, {}
     for name, question, experiment, share in CONTROLS:
+        if names is not None:
+            share = 1.0
+            if name not in names:
+                continue
         done[name] = Control(name, question)
         stop = min(ends, time.monotonic() + share * seconds)
         try:

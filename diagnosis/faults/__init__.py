@@ -8,7 +8,9 @@ A fault's file holds, in this order:
 - EFFECT: 'stops' (nothing is learned), 'slows' (less is learned) or 'misleads' (the figures are wrong);
 - CAUSED_BY: names of the faults that produce this one; it then stands behind them;
 - SET_BY, where the fault is a value's: its name in record/origins.py, for the line in which the script sets it;
-- check(record): a plain function from a Record to a Finding, to NotMeasured, or to None.
+- NO_TRIAL: where no cure, or not always one, can be tried: why, in words behind "nothing: ";
+- check(record): a plain function from a Record to a Finding, to NotMeasured, or to None;
+- mend(record): what would mend it in this run, a Mend (cures/mends.py) or None; not where NO_TRIAL always holds.
 
 To add a fault, add such a file and a test; nothing else lists them. What several checks measure has its place in
 verdict/measures.py (labels, outputs, texts) or verdict/course.py (steps, losses, rates, schedules).

@@ -28,6 +28,7 @@ Not to be confused with
 import re
 from statistics import median
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -81,3 +82,7 @@ def _one_row(norms, title, evidence, where):
         "error", title, evidence | {"batch_norm_layers": len(norms)},
         "The standard deviation of one row does not exist, so torch raises an error in the middle of the run.",
         "Give the training DataLoader drop_last=True, or use LayerNorm in the head.", where)
+
+
+def mend(record):
+    return mends.Mend("BatchNorm left out", {"no_batch_norm": None})

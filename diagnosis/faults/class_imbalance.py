@@ -42,6 +42,7 @@ GROUP = "data"
 EFFECT = "misleads"
 CAUSED_BY = ("labels-single-class", "label-out-of-range", "rows-repeated")
 SET_BY = "class_weights"
+NO_TRIAL = "no change of the run brings rows of other classes"
 
 MAJORITY = 0.85             # of all rows: the accuracy of looking at no text
 LARGE, TIMES = 0.60, 10     # or: a class of this share that is so many times the smallest

@@ -33,6 +33,7 @@ Not to be confused with
     A tight limit on gradients of their true size (clip-too-tight).
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -65,3 +66,7 @@ def check(record):
 
 def on_purpose(step):
     return step.scale is not None and step.scale > 1 and step.clip.limit / step.scale >= SCALED_LIMIT
+
+
+def mend(record):
+    return mends.Mend("the limit of clipping multiplied by the loss scale", {"clip_unscaled": None})

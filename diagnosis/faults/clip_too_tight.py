@@ -33,6 +33,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -123,3 +124,7 @@ def finding(record, clipped, norm, level, more, why):
     return Finding(level, f"gradients are clipped to {clip.limit:.2g}, which leaves next to nothing of the update",
                    {name: value for name, value in evidence.items() if value is not None}, why,
                    "clip to a norm of 1.0, the usual limit, or not at all", clip.site)
+
+
+def mend(record):
+    return mends.unclipped(record)

@@ -26,6 +26,7 @@ Not to be confused with
 import math
 from statistics import fmean, pstdev
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -122,3 +123,9 @@ def _spread(logits):
 def _in_half_precision(record):
     return any(parameter.part == "head" and parameter.dtype in ("float16", "bfloat16")
                for parameter in record.parameters)
+
+
+def mend(record):
+    batches = [batch for batch in record.batches_of("training") if batch.last_operation]
+    ends = _activation_at_the_end(batches) is not None
+    return mends.cross_entropy(record) if ends else mends.last_layer_anew(record)

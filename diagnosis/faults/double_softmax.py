@@ -27,6 +27,7 @@ Not to be confused with
 import math
 from collections import Counter
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import training_batches
@@ -87,3 +88,7 @@ def _finding(batches, found, by_value):
         f"Give {function} the raw logits: take the {found} out of the model's forward, and apply it only where "
         "probabilities are shown.",
         batches[0].site)
+
+
+def mend(record):
+    return mends.cross_entropy(record)

@@ -21,6 +21,7 @@ Not to be confused with
     0.5 before the last layer, which is strong and usual.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -55,3 +56,7 @@ def check(record):
 
 def _limits(module):
     return (ENCODER_WARNING, ENCODER_ERROR) if module.part.startswith("layer ") else (HEAD_WARNING, HEAD_ERROR)
+
+
+def mend(record):
+    return mends.without_dropout(record)

@@ -28,6 +28,7 @@ Not to be confused with
     optimizer-missing-params, where layers are trainable and no optimizer holds them.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.course import fails, holds, trend
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -69,3 +70,7 @@ def check(record):
         "Let the top layers be trained (requires_grad = True before the optimizer is made), or give a head on a frozen "
         "encoder a rate of about 1e-3.",
         frozen[0].site if frozen else record.encoder.made if record.encoder is not None else None)
+
+
+def mend(record):
+    return mends.all_trained(record)

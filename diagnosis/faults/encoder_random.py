@@ -31,7 +31,9 @@ Not to be confused with
 """
 
 import math
+import os
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import percent, rounded, share
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import is_learning
@@ -39,6 +41,7 @@ from diagnosis.verdict.measures import is_learning
 GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ()
+NO_TRIAL = "no checkpoint of this encoder lies at hand"
 
 MOST = 0.5                  # of the layers as initialised: this is no pre-trained encoder
 SOME = 0.3                  # a quarter may be set anew on purpose (the top three layers of twelve)
@@ -114,3 +117,11 @@ def _initial_spreads(parameter, encoder):
     rows, columns = parameter.shape
     return (encoder.initializer_range or 0.02, math.sqrt(2 / (rows + columns)), math.sqrt(2 / columns),
             math.sqrt(1 / (3 * columns)))
+
+
+def mend(record):
+    name = record.encoder.loaded_from or record.encoder.name if record.encoder is not None else ""
+    if not name or not os.path.isdir(name):
+        return None
+    return mends.Mend(f"the weights of {os.path.basename(name.rstrip(os.sep))} loaded into the encoder",
+                      {"from_checkpoint": name})

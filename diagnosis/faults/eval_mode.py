@@ -34,6 +34,7 @@ Not to be confused with
     eval-train-mode, its opposite. A frozen encoder that is kept in eval mode while the head is trained.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -66,12 +67,16 @@ def check(record):
         "BatchNorm does not learn the statistics that validation relies on, and dropout is off." if norms else
         "Dropout is off, so the model learns its training rows by heart sooner." if dropouts else
         "There is neither dropout nor BatchNorm here, so little changes.",
-        mend(record, stopped), stopped[0].site)
+        help_for(record, stopped), stopped[0].site)
 
 
-def mend(record, stopped):
+def help_for(record, stopped):
     """Lightning puts nothing into training mode by itself: what was handed over in eval mode stays in it."""
     if record.library == "lightning" and any(batch.head_training for batch in stopped):
         return ("Call .train() on the encoder where the LightningModule loads it: from_pretrained hands it out in eval mode, "
                 "and Lightning (since 2.2) leaves every module in the mode in which it finds it.")
     return "Call model.train() at the beginning of every epoch, after the validation of the one before."
+
+
+def mend(record):
+    return mends.in_training_mode(record)

@@ -44,6 +44,7 @@ from diagnosis.verdict.scored import FEWEST_ROWS, agreement, named_classes
 GROUP = "evaluation"
 EFFECT = "misleads"
 CAUSED_BY = ()
+NO_TRIAL = "the training is not what is wrong"
 
 SAID = {"untrained": "a model whose weights stand as before the first training step",
         "fresh head on an untrained encoder": "the encoder as before training under a head that was not trained",

@@ -42,6 +42,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "evaluation"
 EFFECT = "misleads"
 CAUSED_BY = ()
+NO_TRIAL = "the training is not what is wrong"
 
 SLIGHT = 0.01       # of the outputs' spread: rounding on a GPU stays far below
 GRAVE = 0.1

@@ -41,6 +41,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "evaluation"
 EFFECT = "misleads"
 CAUSED_BY = ()
+NO_TRIAL = "the training is not what is wrong"
 
 MOSTLY = 0.5        # of the validation passes
 FEWEST = 3          # passes in a row that no backward follows, where gradients were not turned off

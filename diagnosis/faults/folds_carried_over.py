@@ -52,6 +52,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "evaluation"
 EFFECT = "misleads"
 CAUSED_BY = ("leakage",)
+NO_TRIAL = "the training is not what is wrong"
 
 BEFORE = 0.3        # of the evaluated rows that the model was trained on earlier
 NOW = 0.1           # of them in the present training set: more is leakage

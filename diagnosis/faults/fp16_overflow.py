@@ -36,6 +36,7 @@ Not to be confused with
     A scaler that skips its first two or three steps while it finds its scale, which is healthy.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import share
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -71,3 +72,7 @@ def check(record):
         "a skipped step changes no weight: the gradients overflow fp16 at every scale that is tried",
         "use bf16 autocast without a scaler where the device has it, or fp32; leave the scaler's settings as they come "
         "and call update() without arguments once per step", steps[0].site or record.step_site)
+
+
+def mend(record):
+    return mends.in_float32(record)

@@ -32,6 +32,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "model"
 EFFECT = "slows"
 CAUSED_BY = ()
+NO_TRIAL = "the run learns with what was meant to be frozen"
 
 BESIDE = re.compile(r"teacher|ema|swa|averag|shadow|reference|ref_|target|copy|momentum", re.IGNORECASE)
 

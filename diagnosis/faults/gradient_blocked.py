@@ -30,6 +30,7 @@ Not to be confused with
 
 import re
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -110,3 +111,8 @@ def _way_out(record, under):
 
 def _gets_gradient(parameter):
     return any(norm is not None and norm != 0 for norm in parameter.gradient_norms)
+
+
+def mend(record):
+    return mends.Mend("detach() and no_grad() within the model without effect",
+                      {"let_gradients_through": None, "all_in_optimizer": None})

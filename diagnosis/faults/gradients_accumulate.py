@@ -27,6 +27,7 @@ Not to be confused with
     the optimizer, whose gradients pile up unused (optimizer-missing-params).
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -63,3 +64,7 @@ def only_outside_the_optimizer(record):
     outside = [parameter for parameter in trained if parameter.group is None and any(parameter.gradient_norms)]
     steps = course.after_backward(record)
     return bool(held and outside) and record.zero_grads >= 0.8 * len(steps)
+
+
+def mend(record):
+    return mends.zeroed(record)

@@ -28,6 +28,7 @@ Not to be confused with
     (optimizer-missing-params), where the optimizer has no gradient either.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import share
 from diagnosis.record.record import place
 from diagnosis.verdict import course
@@ -78,3 +79,7 @@ def each_micro_batch(record, steps):
         {"backward_calls": record.backwards, "zero_grad_calls": record.zero_grads, "optimizer_steps_seen": len(steps)},
         "zero_grad() in every micro-batch throws away what the ones before it had accumulated",
         "call zero_grad() only after optimizer.step()", record.zero_site)
+
+
+def mend(record):
+    return mends.Mend("the gradients of each backward kept until the optimizer steps", {"keep_gradients": None})

@@ -34,6 +34,7 @@ Not to be confused with
     an fp32 head.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -77,3 +78,7 @@ def check(record):
                    "keep the weights in fp32 (from_pretrained(..., dtype=torch.float32), no .half()) and compute in "
                    "half precision by autocast", (record.encoder.made if record.encoder else None)
                    or (record.crash.site if crashed else None) or (record.groups[0].made if record.groups else None))
+
+
+def mend(record):
+    return mends.in_float32(record)

@@ -26,6 +26,7 @@ Not to be confused with
     holds it; a head that came trained with its checkpoint and is frozen on purpose.
 """
 
+from diagnosis.cures import mends
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import is_learning
@@ -73,3 +74,8 @@ def name_of_head(name):
     """'classifier' for 'base_model.model.classifier.weight'."""
     parts = [part for part in name.split(".")[:-1] if part not in WRAPPERS]
     return parts[0] if parts else name
+
+
+def mend(record):
+    head = [parameter.name for parameter in record.parameters if not course.in_encoder(parameter)]
+    return mends.all_trained(record, head, "the head trainable and in the optimizer")

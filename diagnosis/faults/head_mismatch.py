@@ -25,6 +25,7 @@ Not to be confused with
 
 import re
 
+from diagnosis.cures import mends
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit, crash_line, crashed_on_label,
                                         drawn_at_random, known_training_labels, number_of_outputs, training_batches,
@@ -33,6 +34,7 @@ from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit
 GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ("loss-mismatched", "label-out-of-range", "labels-single-class", "label-mismatch")
+NO_TRIAL = "the number of classes is not known"
 
 ROWS_PER_OUTPUT = 25        # labels that must be known for each output before a class can be called missing
 UNUSED = 0.06               # share of the outputs that may lack a class: one of twenty
@@ -134,3 +136,8 @@ def _finding(record, level, title, evidence, why):
         "Make the head from the labels: num_labels=len(names) where names = sorted(set(training labels)), with "
         "cross-entropy.",
         crashed or next((batch.site for batch in training_batches(record) if batch.site), None))
+
+
+def mend(record):
+    classes = max(known_training_labels(record)[0], default=0) + 1
+    return mends.head_for(record, classes) if classes > 1 else None

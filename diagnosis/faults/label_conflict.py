@@ -38,6 +38,7 @@ from diagnosis.verdict.measures import SEED, contents, groups_of
 GROUP = "data"
 EFFECT = "slows"
 CAUSED_BY = ("text-constant", "text-unknown", "labels-random")
+NO_TRIAL = "which of the labels is right is for the data to say"
 
 WARNING, ERROR = 0.02, 0.10     # share of the rows that contradict their twins: accuracy that no model can reach
 ENOUGH = 50                     # rows

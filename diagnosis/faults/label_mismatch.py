@@ -47,6 +47,7 @@ from diagnosis.verdict.measures import SEED, contents, groups_of, token_matrix
 GROUP = "data"
 EFFECT = "misleads"
 CAUSED_BY = ()
+NO_TRIAL = "it is the validation labels that are wrong, and no training changes them"
 
 ENOUGH_TRAINING = 200       # rows with labels, for a linear model that says something
 ENOUGH_VALIDATION = 100

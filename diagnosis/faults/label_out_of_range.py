@@ -37,6 +37,7 @@ from diagnosis.verdict.measures import (BINARY_LOSSES, IGNORED, classes_that_fit
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("loss-mismatched", "label-mismatch")
+NO_TRIAL = "which class these labels mean is for the data to say"
 
 IGNORED_WARNING = 0.01      # a few unlabelled rows may be meant
 IGNORED_ERROR = 0.10

@@ -43,6 +43,7 @@ from diagnosis.verdict.measures import predictions, scored_batches
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ()
+NO_TRIAL = "no change of the run gives the labels a meaning"
 
 CONTROLS = ("labels-from-tokens", "labels-from-features")
 ENOUGH = 500                # rows; with fewer a weak signal cannot be told from none

@@ -32,6 +32,7 @@ from diagnosis.verdict.measures import IGNORED, drawn_at_random, known_training_
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("label-out-of-range", "rows-repeated")
+NO_TRIAL = "no change of the run brings rows of other classes"
 
 NEARLY_ALL = 0.97
 ENOUGH = 20                 # labels

@@ -40,6 +40,7 @@ from diagnosis.verdict.measures import SEED, contents, nearest_similarity, token
 GROUP = "data"
 EFFECT = "misleads"
 CAUSED_BY = ()
+NO_TRIAL = "the run learns as it is; it is the validation rows that are wrong"
 
 NEAR = 0.9                  # cosine of TF-IDF lines: a word or two of a tweet changed
 NOTE, WARNING = 0.05, 0.10  # share of the validation rows found in training

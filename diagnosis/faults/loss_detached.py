@@ -31,6 +31,7 @@ Not to be confused with
     were there and were zeroed (gradients-cleared).
 """
 
+from diagnosis.cures import mends
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -91,3 +92,9 @@ def crashed(record):
     return Finding("error", "backward stops: the loss has no graph to the model", evidence,
                    "without a graph there is nothing along which a gradient could reach a weight", fix,
                    record.crash.site or record.backward_site)
+
+
+def mend(record):
+    if record.parameters and not any(parameter.trainable for parameter in record.parameters):
+        return mends.all_trained(record)
+    return mends.cross_entropy(record)

@@ -30,9 +30,11 @@ Not to be confused with
 
 import math
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
-from diagnosis.verdict.measures import BINARY_LOSSES, CLASS_LOSSES, crash_line, training_batches
+from diagnosis.verdict.measures import (BINARY_LOSSES, CLASS_LOSSES, crash_line, known_training_labels,
+                                        number_of_outputs, training_batches)
 
 GROUP = "optimization"
 EFFECT = "stops"
@@ -177,3 +179,8 @@ def finding(batches, level, title, why, fix, **evidence):
     if losses:
         evidence |= {"loss_first": rounded(losses[0]), "loss_last": rounded(losses[-1])}
     return Finding(level, title, evidence, why, fix, next((batch.site for batch in batches if batch.site), None))
+
+
+def mend(record):
+    outputs, classes = number_of_outputs(record), len(set(known_training_labels(record)[0]))
+    return mends.head_for(record, classes) if outputs == 1 and classes > 2 else mends.cross_entropy(record)

@@ -34,6 +34,7 @@ Not to be confused with
 import math
 import statistics
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded, share
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -108,3 +109,7 @@ def cross_entropy(batch):
         top = max(row)
         losses.append(top + math.log(sum(math.exp(logit - top) for logit in row)) - row[label])
     return statistics.fmean(losses)
+
+
+def mend(record):
+    return mends.cross_entropy(record)

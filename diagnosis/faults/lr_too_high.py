@@ -36,6 +36,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -204,3 +205,7 @@ def finding(record, index, found, level):
                    "steps of this length jump over every minimum",
                    "lower the rate to 2e-5 to 5e-5 for the encoder (a head on top may have 1e-3), with a tenth of the "
                    "steps as warm-up" if inside else "lower the rate tenfold, and tenfold again if need be", group.made)
+
+
+def mend(record):
+    return mends.rate_held(record)

@@ -35,6 +35,7 @@ Not to be confused with
     larger ones above; a warm-up that has only begun; a rate that a schedule keeps low (the schedule faults).
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -165,3 +166,7 @@ def for_gradient_descent(record, peaks, updates):
                    "together hardly lower the loss",
                    "use AdamW with 2e-5 to 5e-5, or raise this rate by two to three orders of magnitude",
                    record.groups[0].made)
+
+
+def mend(record):
+    return mends.rate_held(record)

@@ -32,6 +32,7 @@ Not to be confused with
     purpose (a note).
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import a_few, median, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -154,3 +155,8 @@ def before_training(record, groups):
     if max(group.initial_rate for _, group in groups) > ZERO:
         return None
     return everything(record, [], "the learning rate is 0")
+
+
+def mend(record):
+    base = max((group.initial_rate for _, group in course.trained_groups(record)), default=0.0)
+    return mends.own_rate_held(record) if base > TINY and record.schedules else mends.rate_held(record)

@@ -43,6 +43,7 @@ CAUSED_BY = ("label-out-of-range", "label-mismatch", "labels-random", "labels-si
              "clip-too-tight", "weight-decay-extreme", "loss-detached", "loss-sign", "fp16-overflow",
              "clip-before-unscale", "half-weights", "non-finite", "rows-repeated", "head-frozen", "loss-mismatched",
              "optimizer-remade", "model-remade", "too-few-steps", "pooled-padding", "rows-mixed")
+NO_TRIAL = "it is a symptom, and what causes it is not known"
 
 FIXES = {           # by what the sign of standing still says
     "class weights": "weigh the classes by the inverse of their frequency (sklearn's compute_class_weight) or not at "

@@ -20,6 +20,7 @@ Not to be confused with
     mask-wrong, where a mask arrives and says the wrong thing.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import training_batches
@@ -53,3 +54,7 @@ def check(record):
         "The encoder mixes padding into every token's representation, more of it the shorter the text is.",
         "Pass the tokenizer's attention_mask to the model together with input_ids.",
         next((batch.site for batch in without if batch.site), None))
+
+
+def mend(record):
+    return mends.padding_masked(record)

@@ -24,6 +24,7 @@ Not to be confused with
     True means hidden.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import percent, rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import training_batches
@@ -91,3 +92,7 @@ def _looks(hidden, shown):
     if hidden < 0.01:
         return "all ones" if shown > 0.9 else "too wide"
     return "misaligned"
+
+
+def mend(record):
+    return mends.padding_masked(record)

@@ -38,6 +38,7 @@ Not to be confused with
 
 import re
 
+from diagnosis.cures import mends
 from diagnosis.record.record import place
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -86,3 +87,7 @@ def within_one_training(remaking, library):
 def loops_within(remaking, library):
     """Loops between the making and the steps: the script's, and where a library trains, that one's over its epochs."""
     return remaking.loops_within + library
+
+
+def mend(record):
+    return mends.Mend("each pass of the model with the weights that the last step left", {"keep_weights": None})

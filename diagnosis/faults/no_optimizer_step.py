@@ -34,6 +34,7 @@ Not to be confused with
     first steps.
 """
 
+from diagnosis.cures import mends
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -88,3 +89,8 @@ def is_idle(record, index):
     rates = course.rates_seen(record, index) or [record.groups[index].rate]
     return (len(course.taken(record)) >= 3 and bool(held) and min(rates[1:] or rates) > 1e-7
             and all(parameter.change == 0 and parameter.dtype == "float32" for parameter in held))
+
+
+def mend(record):
+    return mends.Mend("the optimizer stepped after each backward, and its gradients zeroed then",
+                      {"step_each_backward": None})

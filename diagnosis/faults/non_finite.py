@@ -35,6 +35,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -111,3 +112,8 @@ def fix(first, what):
     if what == "gradient":
         return "a finite loss has an infinite slope (sqrt or norm at 0, log near 0): add a small constant inside"
     return "lower the rate and clip gradients to a norm of 1.0; if it stays, torch.autograd.set_detect_anomaly(True)"
+
+
+def mend(record):
+    half = record.scaler_used or record.autocast or any("float16" in each.dtype for each in record.parameters)
+    return mends.in_float32(record) if half else mends.cross_entropy(record)

@@ -31,6 +31,7 @@ from collections import Counter
 
 import numpy as np
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import SEED, drawn_at_random, training_batches
@@ -38,6 +39,7 @@ from diagnosis.verdict.measures import SEED, drawn_at_random, training_batches
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("labels-single-class", "label-out-of-range", "rows-repeated")
+NO_TRIAL = "how the rows are drawn is in no DataLoader that could be made otherwise"
 
 DEVIATIONS = 5              # z from which on the order is not random
 WARNING, ERROR = 0.2, 0.5   # 0: as in random order, 1: one class per batch
@@ -88,3 +90,7 @@ def _random_orders(generator, whole, length, size):
     whole = np.resize(np.array(whole), max(length, len(whole)))
     drawn = [_same_label(generator.permutation(whole)[:length], size) for _ in range(ORDERS)]
     return float(np.mean(drawn)), float(np.std(drawn))
+
+
+def mend(record):
+    return mends.shuffled(record)

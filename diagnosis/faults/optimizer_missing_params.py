@@ -31,6 +31,7 @@ Not to be confused with
     optimizers that share the parameters between them.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -96,3 +97,7 @@ def told(share, no_head, held, foreign, stands_still):
         return "the encoder is trainable but in no optimizer: only the head is trained", \
             "error" if stands_still else "warning"
     return f"{100 * share:.2g} % of the trainable weights are in no optimizer", "warning"
+
+
+def mend(record):
+    return mends.all_in_optimizer(record)

@@ -32,6 +32,7 @@ Not to be confused with
     restarts of a schedule, which leave the moments alone.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median
 from diagnosis.record.record import place
 from diagnosis.verdict import course
@@ -66,3 +67,8 @@ def check(record):
         + ("every step moves each weight by the whole rate in the direction of one batch's gradient."
            if each_step else "the first steps after each making are as rough as those of a new run."),
         "make the optimizer (and its schedule) once, before the loop over the epochs", remaking.site)
+
+
+def mend(record):
+    rates = [group.initial_rate or group.rate for _, group in course.trained_groups(record)]
+    return mends.adamw(record, None if course.sets_its_own_rate(record) else max(rates, default=None))

@@ -34,6 +34,7 @@ from diagnosis.verdict.measures import is_learning
 GROUP = "input"
 EFFECT = "stops"
 CAUSED_BY = ("text-constant",)
+NO_TRIAL = "which position the head reads is a line of the script"
 
 MOSTLY, SOME = 0.5, 0.2     # of the padded rows: an error where nothing is learned, a warning
 ENOUGH = 4                  # padded rows

@@ -52,6 +52,7 @@ from diagnosis.verdict.scored import agreement, apart, comparisons
 GROUP = "evaluation"
 EFFECT = "misleads"
 CAUSED_BY = ("score-misaligned",)
+NO_TRIAL = "the training is not what is wrong"
 
 MATCH = 0.995       # of the predictions that a slip must give
 DIFFERENT = 0.02    # of the predictions that are not the class named, at least

@@ -33,6 +33,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "model"
 EFFECT = "stops"
 CAUSED_BY = ()
+NO_TRIAL = "which dimension holds the rows is for the script to say"
 
 CONTROL = "rows-apart"
 

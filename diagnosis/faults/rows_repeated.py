@@ -32,6 +32,7 @@ Not to be confused with
 import math
 from collections import Counter
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import rounded
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.measures import drawn_at_random
@@ -39,6 +40,7 @@ from diagnosis.verdict.measures import drawn_at_random
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ()
+NO_TRIAL = "how the rows are drawn is in no DataLoader that could be made otherwise"
 
 FEW = 0.33          # of the different rows that as many draws would show
 STEPS, DRAWS = 8, 32        # fewer tell nothing
@@ -111,3 +113,7 @@ def finding(record, same_batch, evidence):
     return Finding("error", title, evidence,
                    "The model learns these rows by heart and sees nothing of the others, so it says nothing about new "
                    "texts.", fix, where)
+
+
+def mend(record):
+    return mends.shuffled(record)

@@ -39,6 +39,7 @@ Not to be confused with
 
 import re
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -183,3 +184,7 @@ def refusal(record):
                    "the schedule was made for fewer steps than the loop makes",
                    "give it total_steps = epochs x optimizer steps per epoch, and step it once per optimizer step",
                    record.crash.site or (schedule.call_site if schedule else None))
+
+
+def mend(record):
+    return mends.own_rate_held(record)

@@ -39,6 +39,7 @@ Not to be confused with
     of these (with a schedule that counts optimizer steps it is this fault); a rate of 0 at the very first step of a warm-up, which is healthy.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.record.record import place
 from diagnosis.verdict import course
@@ -47,6 +48,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 GROUP = "optimization"
 EFFECT = "stops"
 CAUSED_BY = ()
+NO_TRIAL = "no schedule was seen to be moved"
 
 LOW = 0.5       # of the peak: a rate below it at the end of the plan is still warming up
 NOTHING = 0.01  # of the peak: the first epoch trains nothing
@@ -156,3 +158,8 @@ def peak_of(schedule, warm_up):
 
 def rounded_steps(updates):
     return round(updates) if updates else None
+
+
+def mend(record):
+    wrong = next((each for each in record.schedules if course.stepped_per_epoch_by_mistake(record, each)), None)
+    return mends.schedule_moved(record, wrong) if wrong is not None else None

@@ -50,6 +50,7 @@ from diagnosis.verdict.scored import KNOWN, agreement, apart, comparisons, known
 GROUP = "evaluation"
 EFFECT = "misleads"
 CAUSED_BY = ()
+NO_TRIAL = "the training is not what is wrong"
 
 SAME = 0.02         # of the rows may differ between two columns that are the same but for their order
 OTHER_PAIRS = 0.05  # of the rows whose prediction met another label, where the score suffers

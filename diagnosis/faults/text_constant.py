@@ -34,6 +34,7 @@ from diagnosis.verdict.measures import contents, groups_of, training_batches
 GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("text-unknown", "rows-repeated")
+NO_TRIAL = "no change of the run brings back the texts that did not reach the model"
 
 EMPTY_WARNING, EMPTY_ERROR = 0.05, 0.50     # share of rows without content; real files have about 1 %
 LARGE_GROUP = 0.10          # share of all rows that one input must make up to count as collapsed

@@ -30,6 +30,7 @@ GROUP = "data"
 EFFECT = "slows"
 CAUSED_BY = ()
 SET_BY = "max_length"
+NO_TRIAL = "the texts would have to be tokenized anew, before the run"
 
 LOST_WARNING = 0.30         # of all tokens; at the 95th percentile of the lengths, as is usual, it is 2 to 5 %
 LOST_ERROR = 0.40           # with hardly anything left, or with labels that cannot be predicted from what is left:

@@ -30,6 +30,7 @@ GROUP = "data"
 EFFECT = "stops"
 CAUSED_BY = ("tokenizer-mismatch",)
 SET_BY = "model_name"
+NO_TRIAL = "the texts would have to be tokenized anew, before the run"
 
 WARNING, ERROR = 0.10, 0.30     # of the tokens of the texts; tweets with emojis and an English vocabulary have 1 to 3 %
 ENOUGH = 200                    # tokens

@@ -38,6 +38,7 @@ from diagnosis.verdict.measures import crash_line
 GROUP = "input"
 EFFECT = "stops"
 CAUSED_BY = ()
+NO_TRIAL = "the texts would have to be tokenized anew, before the run"
 
 AGREEMENT_ERROR, AGREEMENT_WARNING = 0.80, 0.95     # share of ids that mean the same token
 UNUSED = 0.1                # share of ids that the encoder's vocabulary keeps free; its own tokenizer gives none

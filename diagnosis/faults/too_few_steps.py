@@ -40,6 +40,7 @@ EFFECT = "stops"
 CAUSED_BY = ("lr-zero", "lr-too-low", "schedule-per-epoch", "warmup-too-long", "schedule-exhausted",
              "optimizer-missing-params", "no-optimizer-step")
 SET_BY = "epochs"
+NO_TRIAL = "a trial has no more steps than the run"
 
 # Sum of rates that is an error, and a warning; below the third figure the rate itself is at fault (lr-too-low).
 WHOLE = (2e-4, 5e-4, 5e-6)

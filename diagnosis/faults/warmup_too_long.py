@@ -37,6 +37,7 @@ Not to be confused with
     cyclic schedules, which rise by design.
 """
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import a_few, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -119,3 +120,7 @@ def finding(record, schedule, warm_up, places):
         "the rate reaches its peak when the run is over, or never; most steps are made with a fraction of it",
         f"warm up for about a tenth of the run: {max(1, round(0.1 * places)):,} steps",
         schedule.made or schedule.call_site)
+
+
+def mend(record):
+    return mends.own_rate_held(record)

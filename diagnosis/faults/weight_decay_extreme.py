@@ -32,6 +32,7 @@ Not to be confused with
 
 import math
 
+from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, norm_of, rounded
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
@@ -122,3 +123,7 @@ def finding(record, index, level, title, more):
         evidence |= {"weight_norm_first": rounded(first, 6), "weight_norm_last": rounded(last, 6)}
     return Finding(level, title, evidence, "the weights are pulled to 0 harder than the labels can pull elsewhere",
                    "use a weight decay of 0.01" + ("" if course.is_decoupled(group) else " with AdamW"), group.made)
+
+
+def mend(record):
+    return mends.without_decay(record)

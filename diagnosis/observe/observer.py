@@ -82,7 +82,7 @@ class Observer:
         self.loaders.count_backward()
         now = self.passes.open
         if now is not None:
-            if self.is_of_another_run(now):
+            if self.stopping.looks_ahead and self.is_of_another_run(now):
                 self.guard.attempt(self.remakings.look, now.calls, self.before_training, self.record.optimizer_steps)
                 self.finish("enough seen")
             self.passes.trains(now)
@@ -177,7 +177,7 @@ class Observer:
         self.stopping.after_step(self.loaders.iteration, self.loaders.training())
         if self.stopping.forward is not None and not going_on:
             self.guard.attempt(libraries.end_epoch, self.surroundings.runner)
-        if self.remakings.are_enough():
+        if self.stopping.looks_ahead and self.remakings.are_enough():
             self.stopping.stop_soon()
         if not self.files.guarded and time.monotonic() - self.written_at > WRITE_EVERY:
             self.guard.attempt(self.write_so_far)

@@ -33,6 +33,7 @@ class Stopping:
         self.at_next_pass = False       # so that what follows the last step in the script's loop is still seen
         self.training_over = False      # enough was seen of training; the script's evaluation may still come
         self.when_over = lambda: None   # called once when it is
+        self.looks_ahead = True         # to the epoch's end and the script's evaluation, once enough steps were seen
 
     def start_clock(self):
         if self.began is None:
@@ -88,7 +89,8 @@ class Stopping:
             if self.forward.steps >= FORWARD_STEPS:
                 self.end_training()
         elif steps >= STEPS or (steps >= FEWEST_STEPS and now - self.began > STEPPING_SECONDS):
-            if iteration is not None and iteration.active and iteration.trained and not ranks.are_several():
+            if self.looks_ahead and iteration is not None and iteration.active and iteration.trained \
+                    and not ranks.are_several():
                 self.forward = FastForward(iteration, iteration.seen_loader.trained, steps, now)
                 self.files.guard_all()
             else:

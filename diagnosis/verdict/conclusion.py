@@ -48,6 +48,18 @@ def verdict(record, judgement):
     return text
 
 
+def found_by_trial(judgement, words, finding):
+    """A trial found what no check did: the run learns with that changed. finding: of the catalogue's fault, or None."""
+    if finding is not None:
+        judgement.findings.append(finding)
+        judgement.causes.append((finding, []))
+        if finding.name in judgement.passed:
+            judgement.passed.remove(finding.name)
+        judgement.not_checked = [(name, reason) for name, reason in judgement.not_checked if name != finding.name]
+    which = f" ({finding.name})" if finding is not None else ""
+    judgement.verdict += f"; found by trial: it learns with {words}{which}"
+
+
 def effect_on_learning(record, finding, outcome):
     """The outcome and what this finding has to do with it, in words that begin the verdict."""
     if explains_crash(record, finding) and not record.optimizer_steps:

@@ -124,8 +124,9 @@ def guessing_loss(record):
     if len(labels) < 16 or weighted or others:
         return None             # the loss of guessing is another one
     guess, losses = chance_loss(labels), losses_seen(record)
-    summed = bool(losses) and losses[0] > 3 * guess     # over the rows of the batch, or otherwise another loss
-    return None if summed else guess
+    # a sum over the rows of the batch, a likelihood, or otherwise another loss
+    another = bool(losses) and (losses[0] > 3 * guess or losses[-1] < 0)
+    return None if another else guess
 
 
 def fails(record, name):

@@ -1,4 +1,4 @@
-"""What a check may say: a Finding, NotMeasured, or None when the fault is absent."""
+"""What a check may say: a Finding, NotMeasured, or None when the fault is absent; and what trying its cure showed."""
 
 from dataclasses import dataclass, field
 
@@ -20,6 +20,8 @@ class Finding:
     where     the line, where known
     name      filled in by judge.py from the check's file name
     set_by    where the value that acts in that line is set; filled in by judge.py from the check's SET_BY
+    cures     what the trials of its cure showed, in order; the last one is the report's
+    untried   why there was none
     """
     level: str
     title: str
@@ -29,9 +31,28 @@ class Finding:
     where: Site | None = None
     name: str = field(default="")
     set_by: Setting | None = None
+    cures: list["Cure"] = field(default_factory=list)
+    untried: str = ""
 
 
 @dataclass
 class NotMeasured:
     """The check could not be made, and why; never counted as passed."""
     reason: str
+
+
+@dataclass
+class Cure:
+    """The script run again with one thing mended by the observer, same seed, beside the run as it is.
+
+    The losses are [first, last]: means over the first and the last third of these steps, in nats; None where the run as
+    it is came to none.
+    """
+    tried: str                  # what was changed, to be read behind "with"
+    steps: int                  # losses compared
+    loss_as_it_is: list[float | None]
+    loss_mended: list[float | None]
+    learns: bool                # the mended run
+    helps: bool                 # it learns, and the run as it is does not or clearly less
+    said: str                   # what came of it, in words
+    lower: bool = False         # the mended loss is the lower by more than luck, whether that is learning or not

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from diagnosis.faults import catalogue
 from diagnosis.verdict import conclusion
-from diagnosis.verdict.finding import LEVELS, Finding, NotMeasured
+from diagnosis.verdict.finding import LEVELS, Cure, Finding, NotMeasured
 
 EFFECTS = ("stops", "slows", "misleads")
 
@@ -23,6 +23,7 @@ class Judgement:
     side: str = ""                  # on which side the controls together say that the fault is
     causes: list[tuple[Finding, list[Finding]]] = field(default_factory=list)   # every finding once, its consequences
                                                                                 # with the first cause
+    trials: list[Cure] = field(default_factory=list)    # of general mends, where no finding's cure was enough
 
 
 def judge(record):

@@ -126,6 +126,8 @@ def is_learning(record):
     movement, guess = trend(record), guessing_loss(record)
     if movement is None:
         return None
+    if movement.last < 0:
+        return False            # no loss of a classifier: a likelihood that is minimised, scores without a softmax
     if guess and training_loss_function(record) in CLASS_LOSSES and movement.first < 3 * guess:
         return movement.last < min(0.97 * guess, guess - 2 * movement.noise)
     return movement.falls and movement.last < 0.9 * movement.first

@@ -27,22 +27,45 @@ SHOWN_FIGURES = 4       # figures of a control on the screen; likewise
 
 def screen(record, judgement, report_dir):
     """All that is printed: verdict, findings, what was checked, controls, figures, where the rest lies."""
+    return "\n".join(line for lines in screen_parts(record, judgement, report_dir) for line in lines)
+
+
+def screen_parts(record, judgement, report_dir, trials=None):
+    """The screen's lines, each part as soon as it stands: a finding before its cure is tried.
+
+    trials   with try_cure(finding) and search(), which fill the judgement; None where nothing is to be tried
+    """
     width = screen_width()
-    blocks = [textwrap.wrap(judgement.verdict, width, break_on_hyphens=False)]
-    for finding, consequences in judgement.causes:
-        blocks.append(finding_lines(finding, consequences, width))
-    blocks.append(warning_lines(record, width))
+    yield textwrap.wrap(judgement.verdict, width, break_on_hyphens=False)
+    for finding, consequences in list(judgement.causes):
+        yield ["", *finding_lines(finding, consequences, width)]
+        if trials is not None:
+            trials.try_cure(finding)
+        yield tried_lines(finding, width)
+    if trials is not None:
+        before = len(judgement.causes)
+        trials.search()
+        yield search_lines(judgement, width)
+        for finding, consequences in judgement.causes[before:]:
+            yield ["", *finding_lines(finding, consequences, width), *tried_lines(finding, width)]
+    for lines in rest_of_screen(record, judgement, report_dir, width):
+        yield ["", *lines] if lines else []
+
+
+def rest_of_screen(record, judgement, report_dir, width):
+    """All behind the findings, as lists of lines."""
+    yield warning_lines(record, width)
     if record.crash and record.crash.traceback and record.crash.kind != "SystemExit":
-        blocks.append(["the script's own traceback"] + indented(record.crash.traceback))
+        yield ["the script's own traceback"] + indented(record.crash.traceback)
     elif judgement.reason:
-        blocks.append(last_words(Path(report_dir) / "script.log"))
+        yield last_words(Path(report_dir) / "script.log")
     if not judgement.reason:
         score = tables.own_score(record)
-        blocks += [tables.plain(table, width) for table in [score] * bool(score) + list(tables.checked(judgement))]
-        shown = [tables.controls(record, judgement, SHOWN_FIGURES), *tables.figures(record)]
-        blocks += [tables.plain(for_the_screen(table, width), width) for table in shown if table.rows]
-    blocks.append(whereabouts(record, judgement, report_dir))
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+        for table in [score] * bool(score) + list(tables.checked(judgement)):
+            yield tables.plain(table, width)
+        for table in [tables.controls(record, judgement, SHOWN_FIGURES), *tables.figures(record)]:
+            yield tables.plain(for_the_screen(table, width), width) if table.rows else []
+    yield whereabouts(record, judgement, report_dir)
 
 
 def screen_width():
@@ -61,8 +84,7 @@ def finding_lines(finding, consequences, width):
     said = [("measured: ", measured), ("why:  ", finding.why), ("help: ", finding.fix)]
     said += [("so also: ", f"{also.title} ({also.level}[{also.name}])") for also in consequences]
     for word, text in said:
-        lines += textwrap.wrap(text, width, initial_indent="  " + word, subsequent_indent=" " * (2 + len(word)),
-                               break_on_hyphens=False) if text else []
+        lines += part_of_finding(word, [text] if text else [], width)
     return lines
 
 
@@ -78,6 +100,43 @@ def set_lines(finding):
 def without_comment(code):
     """A line of source as far as its comment; a # within quotes counts for none."""
     return re.split(r"\s+# ", code)[0]
+
+
+def tried_lines(finding, width):
+    """The sixth part of a finding: what trying its cure showed, or why it was not tried."""
+    return part_of_finding("tried: ", tried(finding), width)
+
+
+def tried(finding):
+    """What trying its cure showed, a text for each trial."""
+    if finding.cures or finding.level != "error" or not finding.untried:
+        return [in_one_line(cure) for cure in finding.cures]
+    return [f"nothing: {finding.untried}"]
+
+
+def search_lines(judgement, width):
+    """Every trial of general mends, helpful or not."""
+    if not judgement.trials:
+        return []
+    found = [cure for cure in judgement.trials if cure.helps]
+    said = ["", "searched by trial" + ("" if found else ": none of what can be changed from outside makes it learn")]
+    return said + part_of_finding("tried: ", map(in_one_line, judgement.trials), width)
+
+
+def part_of_finding(word, texts, width):
+    """A part of a finding, one paragraph a text."""
+    return [line for text in texts for line in textwrap.wrap(
+        text, width, initial_indent="  " + word, subsequent_indent=" " * (2 + len(word)), break_on_hyphens=False)]
+
+
+def in_one_line(cure):
+    as_it_is = "as it is it makes no step" if None in cure.loss_as_it_is else f"as it is {from_to(cure.loss_as_it_is)}"
+    return (f"with {cure.tried}, nothing else changed: loss {from_to(cure.loss_mended)} in {cure.steps} steps "
+            f"({as_it_is}): {cure.said}")
+
+
+def from_to(ends):
+    return f"{ends[0]:.4g} → {ends[1]:.4g}"
 
 
 def warning_lines(record, width):
@@ -147,6 +206,7 @@ def as_json(record, judgement):
         "outcome": judgement.outcome or None,
         "learnable": judgement.learnable,
         "findings": [finding_json(finding) for finding in judgement.findings],
+        **({"trials": [cure_json(cure) for cure in judgement.trials]} if judgement.trials else {}),
         "scores": scores_json(record),
         "passed": list(judgement.passed),
         "not_checked": [{"name": name, "reason": why} for name, why in judgement.not_checked],
@@ -171,7 +231,14 @@ def finding_json(finding):
               {"file": setting.site.file, "line": setting.site.line}} if setting else {}
     return {"name": finding.name, "level": finding.level, "title": finding.title,
             "evidence": finite(finding.evidence), "why": finding.why, "fix": finding.fix, "where": where,
-            **set_by}
+            "cure": cure_json(finding.cures[-1]) if finding.cures else None, **set_by} | (
+                {} if finding.cures else {"cure_reason": finding.untried or "not tried"})
+
+
+def cure_json(cure):
+    """The trial by the contract, with what came of it in words."""
+    return {"tried": cure.tried, "steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is,
+            "loss_mended": cure.loss_mended, "learns": cure.learns, "helps": cure.helps, "said": cure.said}
 
 
 def finite(value):
@@ -196,6 +263,8 @@ def as_markdown(record, judgement):
         lines += finding_markdown(finding, "##")
         for consequence in consequences:
             lines += [f"It follows from `{finding.name}`:", ""] + finding_markdown(consequence, "###")
+    if judgement.trials:
+        lines += ["## Searched by trial", ""] + [f"- {in_one_line(cure)}" for cure in judgement.trials] + [""]
     if record.warnings:
         lines += ["## What the libraries warn of", ""] + [f"- {warned.text} {place(warned.site)}".rstrip()
                                                          for warned in record.warnings] + [""]
@@ -229,7 +298,8 @@ def finding_markdown(finding, heading):
         lines += ["| measured | value |", "| --- | --- |"]
         evidence = finite(finding.evidence).items()
         lines += [f"| {name.replace('_', ' ')} | {every(value)} |" for name, value in evidence] + [""]
-    return lines + [f"Why: {finding.why}", "", f"Help: {finding.fix}", ""]
+    lines += [f"Why: {finding.why}", "", f"Help: {finding.fix}", ""]
+    return lines + [line for text in tried(finding) for line in (f"Tried: {text}", "")]
 
 
 def every(value):

@@ -150,7 +150,8 @@ def still_to_make(before, sets):
 
 
 def serve(folder):
-    """For each line on stdin, a JSON list [script, seconds for the controls], one observed run and one line back."""
+    """For each line on stdin, a JSON list [script, seconds for the controls, changes of a trial or null], one observed run
+    and one line back."""
     sys.path.insert(0, str(ROOT))
     import sklearn.feature_extraction.text, sklearn.kernel_ridge, sklearn.model_selection   # noqa: E401, F401
 
@@ -183,10 +184,12 @@ def forked(function, *arguments):
     os.waitpid(child, 0)
 
 
-def observe(script, control_seconds):
+def observe(script, control_seconds, changes):
     """As child.py does; never returns. Libraries that a script would import itself were imported before."""
     from diagnosis import child
     child.CONTROL_SECONDS = control_seconds
+    if changes is not None:
+        os.environ[child.CHANGES] = json.dumps(changes)
     child.main("record.json", script, [])
 
 
@@ -223,10 +226,10 @@ def server(folder):
     process = subprocess.Popen([sys.executable, __file__, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
 
-    def observed(example, rows=ROWS, control_seconds=0):
+    def observed(example, rows=ROWS, control_seconds=0, changes=None):
         (folder / "train.py").write_text(script_of(example, rows), encoding="utf-8")
         (folder / "record.json").unlink(missing_ok=True)
-        print(json.dumps(["train.py", control_seconds]), file=process.stdin, flush=True)
+        print(json.dumps(["train.py", control_seconds, changes]), file=process.stdin, flush=True)
         assert process.stdout.readline(), "the server has ended"
         return (folder / "record.json").read_text("utf-8")
 

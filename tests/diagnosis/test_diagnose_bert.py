@@ -16,7 +16,7 @@ import pytest
 from conftest import on_both_devices, posts, write_csv
 
 import diagnose_bert
-from diagnosis import examine
+from diagnosis import processes
 from training.constants import ConstantError, read_constants
 from diagnosis.faults import catalogue
 
@@ -49,9 +49,9 @@ def folder(tmp_path):
 
 
 def run(folder, *arguments, python, timeout=120):
-    """The doctor as a user calls it, in that folder."""
-    return subprocess.run([python, str(DOCTOR), *arguments], cwd=folder, capture_output=True, text=True,
-                          timeout=timeout)
+    """The doctor as a user calls it, in that folder, without trying the cures (test_cures.py)."""
+    return subprocess.run([python, str(DOCTOR), "--CURE=False", *arguments], cwd=folder, capture_output=True,
+                          text=True, timeout=timeout)
 
 
 def examine_in(folder, source, *arguments, python=sys.executable, **limits):
@@ -305,7 +305,7 @@ def test_a_script_that_never_begins_ends_at_the_time_limit(examined, folder):
 def test_megabytes_of_output_neither_block_the_script_nor_fill_the_disk(examined, folder):
     done, _ = examined(folder, "for i in range(400_000):\n    print('x' * 80)\nprint('the end')\n")
     written = log(folder)
-    assert done.returncode == 2 and len(written) < examine.LOG_LIMIT + examine.LOG_TAIL + 1000
+    assert done.returncode == 2 and len(written) < processes.LOG_LIMIT + processes.LOG_TAIL + 1000
     assert "bytes left out" in written and written.rstrip().endswith("the end")
     assert len(done.stdout) < 5000
 

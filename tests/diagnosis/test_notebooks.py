@@ -35,7 +35,8 @@ def examined(python, tmp_path):
     """Examine a notebook of these cells: (status, screen, report)."""
     def run(cells):
         write(tmp_path / "train.ipynb", cells)
-        done = subprocess.run([python, str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "train.ipynb"],
+        done = subprocess.run([python, str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "--CURE=False",
+                           "train.ipynb"],
                               cwd=tmp_path, capture_output=True, text=True, timeout=240)
         return done.returncode, done.stdout, json.loads((tmp_path / "runs/diagnosis/report.json").read_text())
     return run

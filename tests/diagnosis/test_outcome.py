@@ -28,6 +28,10 @@ def test_a_loss_clearly_below_guessing_learns():
     assert measured(record_of([0.7 - 0.01 * place for place in range(42)])) == "learns"
 
 
+def test_a_loss_that_falls_below_zero_is_no_loss_of_a_classifier():
+    assert measured(record_of([-0.1 * place for place in range(42)])) != "learns"
+
+
 def test_a_flat_loss_is_too_early_to_tell_while_the_weights_move():
     assert measured(record_of(FLAT)) == "too early to tell"
 

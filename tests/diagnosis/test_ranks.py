@@ -55,7 +55,7 @@ def free_port():
 
 def examine(folder, source, *launcher):
     (folder / "train.py").write_text(textwrap.dedent(SETUP) + source.replace("{port}", str(free_port())))
-    command = [*(launcher or [sys.executable]), str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "train.py"]
+    command = [*(launcher or [sys.executable]), str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "--CURE=False", "train.py"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280,
                           env=os.environ | {"MARKED": str(folder)})
     report = json.loads((folder / "runs/diagnosis/report.json").read_text())

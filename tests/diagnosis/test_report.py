@@ -336,7 +336,8 @@ def test_report_json_is_the_contracts(tmp_path):
     assert told["seconds"] == 41.2 and told["device"] == "cpu"
     assert told["passed"] == ["mask-missing", "leakage"]
     assert told["not_checked"] == [{"name": "half-weights", "reason": "why not"}]
-    assert list(told["findings"][0]) == ["name", "level", "title", "evidence", "why", "fix", "where"]
+    assert list(told["findings"][0]) == ["name", "level", "title", "evidence", "why", "fix", "where", "cure",
+                                         "cure_reason"]
     assert told["findings"][0]["where"] == {"file": "train.py", "line": 142}
     assert told["findings"][0]["evidence"]["rates"] == [0.0] * 40
 

@@ -294,7 +294,8 @@ def test_an_old_folder_of_the_trainer_stays_as_it_is_its_old_checkpoints_too(tmp
         tokenizer.save_pretrained("out")
         Trainer(model, arguments, train_dataset=data).train()
         """))
-    done = subprocess.run([python, str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "train.py"], cwd=tmp_path,
+    done = subprocess.run([python, str(ROOT / "diagnose_bert.py"), "--TIME_LIMIT=120", "--CURE=False",
+                           "train.py"], cwd=tmp_path,
                           capture_output=True, text=True, timeout=240)
     report = json.loads((tmp_path / "runs/diagnosis/report.json").read_text())
     assert done.returncode == 1 and report["findings"][0]["name"] == "lr-zero", done.stdout

@@ -4,11 +4,14 @@
     python tests/faults/suite.py --only 'faulty/mask*' --jobs 2
     python tests/faults/suite.py --folder tests/faults/unseen_2      scripts by authors who had not seen the checks
     python tests/faults/suite.py --seed 7              the scripts with another number in their manual_seed()
+    python tests/faults/suite.py --folder tests/faults/two_causes    each enough to stop learning: both must be named
+    python tests/faults/suite.py --folder tests/faults/unknown_cause      no check knows it: does not learn all the same
 
 right: the first finding is one of the expected ones (for a healthy script: no error), and the exit status too;
 detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
 wrong; false alarm: a finding of level `error` on a healthy script; broken: no report, the wrong status, or a
-process left running. Exit status 1 if any script is not right.
+process left running. The column cure: with the first finding mended the run learns ("confirmed"), or learns no more
+than as it is ("no effect"), or its fault cannot be mended from outside ("-"). Exit status 1 if any script is not right.
 """
 import argparse
 import atexit
@@ -35,7 +38,8 @@ GRACE = 60           # seconds more before it is ended from here
 
 def expectations(folder=FOLDER):
     """Script (relative to the folder) -> {"first": [...], "status": [...], "comment": ..., maybe "limit": seconds and
-    "needs": a library that is a requirement of the tests alone}."""
+    "needs": a library that is a requirement of the tests alone}; of two causes "both": their names; of an unknown one
+    "outcome" and "found": words of the verdict that name what was found by trial, null where nothing can be}."""
     return json.loads((Path(folder) / "EXPECTED.json").read_text(encoding="utf-8"))
 
 
@@ -105,6 +109,12 @@ def judge(expected, status, report):
     if report is None:
         # where the examination itself could not be done, no report is needed
         return ("right" if status_right and status == 2 and not expected["first"] else "broken"), findings
+    if "outcome" in expected:
+        found = (expected["found"] or "") in report["verdict"].partition("found by trial")[2]
+        right = report["outcome"] == expected["outcome"] and status_right
+        return ("right" if right and found else "detected" if right else "missed"), findings
+    if not set(expected.get("both", [])) <= set(names):
+        return ("detected" if set(names) & set(expected["both"]) else "missed"), findings
     if not expected["first"]:
         if any(level == "error" for level, _ in findings):
             return "false alarm", findings
@@ -112,6 +122,13 @@ def judge(expected, status, report):
     if names and names[0] in expected["first"] and status_right:
         return "right", findings
     return ("detected" if set(names) & set(expected["first"]) else "missed"), findings
+
+
+def cure(report):
+    """Whether trying the cure bore out the first finding: confirmed, no effect, or - where none was tried."""
+    findings = (report or {}).get("findings") or [{}]
+    tried = findings[0].get("cure")
+    return "-" if not tried else "confirmed" if tried["helps"] else "no effect"
 
 
 def reseeded(folder, seed):
@@ -124,11 +141,11 @@ def reseeded(folder, seed):
     return copied
 
 
-def run_one(script, folder=FOLDER, limit=TIME_LIMIT):
-    """Examine one script ("faulty/mask_missing.py"); a dict with expected, outcome, first, findings, status, seconds, tail."""
+def run_one(script, folder=FOLDER, limit=TIME_LIMIT, more=()):
+    """Examine one script ("faulty/mask_missing.py"), with more of the doctor's constants: a dict of what came of it."""
     expected = expectations(folder)[str(script)]
     limit = min(limit, expected.get("limit", limit))
-    status, report, seconds, tail, left = examine(Path(folder) / script, limit)
+    status, report, seconds, tail, left = examine(Path(folder) / script, limit, more)
     outcome, findings = judge(expected, status, report)
     if left:
         outcome = "broken"
@@ -136,14 +153,17 @@ def run_one(script, folder=FOLDER, limit=TIME_LIMIT):
     return {
         "script": str(script), "expected": expected["first"], "expected_status": expected["status"],
         "status": status, "outcome": outcome, "first": findings[0][1] if findings else "",
-        "findings": findings, "seconds": seconds, "tail": tail, "left": left,
+        "findings": findings, "seconds": seconds, "tail": tail, "left": left, "cure": cure(report),
+        "tried": [finding.get("cure") or finding.get("cure_reason") for finding in (report or {}).get("findings", [])],
+        "trials": (report or {}).get("trials", []), "verdict": (report or {}).get("verdict", ""),
+        "outcome_of_run": (report or {}).get("outcome"),
     }
 
 
 def line(r, wide):
     expected = " | ".join(r["expected"]) or "(healthy)"
     first = f"{r['findings'][0][0]}:{r['first']}" if r["findings"] else "-"
-    return f"{r['script']:<{wide}} {expected[:36]:<36} {first:<36} {str(r['status']):>6} {r['outcome']:<12} {r['seconds']:6.1f}"
+    return f"{r['script']:<{wide}} {expected[:36]:<36} {first:<36} {str(r['status']):>6} {r['outcome']:<12} {r['cure']:<10} {r['seconds']:6.1f}"
 
 
 def totals(results):
@@ -158,6 +178,7 @@ def totals(results):
     out = [
         f"first cause right  {share(right)}",
         f"detected at all    {share(detected)}",
+        f"cure confirmed     {sum(r['cure'] == 'confirmed' for r in faulty)} of {sum(r['cure'] != '-' for r in faulty)} tried",
         f"false alarms       {len(alarms)} of {len(healthy)} healthy or unfit scripts",
         f"broken             {len(broken)} (no report, or the wrong exit status)",
     ]
@@ -198,7 +219,7 @@ def main(argv=None):
         if missing := missing_library(expectations(folder)[script]):
             print(f"{script:<{wide}} skipped: {missing} is not installed")
             scripts.remove(script)
-    print(f"{'script':<{wide}} {'expected':<36} {'first finding':<36} {'status':>6} {'outcome':<12} {'s':>6}")
+    print(f"{'script':<{wide}} {'expected':<36} {'first finding':<36} {'status':>6} {'outcome':<12} {'cure':<10} {'s':>6}")
     results = []
     with ThreadPoolExecutor(args.jobs) as pool:
         for result in pool.map(lambda s: run_one(s, folder, args.limit), scripts):

@@ -1,0 +1,187 @@
+"""Which cures are tried, in which order: of what was found, or by search where nothing was.
+
+Each trial is a run of the script in a process of its own, with the changes of a Mend made by the observer.
+"""
+
+import functools
+import os
+import time
+from pathlib import Path
+
+from diagnosis import processes
+from diagnosis.cures import comparing, mends
+from diagnosis.faults import catalogue
+from diagnosis.verdict.conclusion import found_by_trial
+from diagnosis.verdict.finding import Finding
+from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS
+
+TIMES, MORE = 2, 30     # a trial may take so many times the seconds of the examination, and these beside
+FEWEST_SECONDS = 8      # left, with which none is begun
+ASKED = {"data": ("labels-from-tokens", "labels-from-features"),
+         "evaluation": ("labels-from-features", "own-optimizer")}
+ALWAYS = ("model-overfits", "own-optimizer")        # controls that are named where no trial is made
+
+
+def of_no_use(record, wanted):
+    """Why no cure is tried at all, '' where one may be."""
+    if not wanted:
+        return "--CURE=False"
+    return "the script trains in several processes" if int(os.environ.get("WORLD_SIZE") or 1) > 1 else ""
+
+
+class Trials:
+    """The trials of one examination.
+
+    record     of the run as it is
+    judgement  whose findings get their cures here
+    ends       time.monotonic() at which the time is up
+    untried    why there are none, '' where there may be
+    """
+
+    def __init__(self, record, judgement, report_dir, ends, untried=""):
+        self.record, self.judgement, self.ends = record, judgement, ends
+        self.folder, self.begun = Path(report_dir), 0       # trials begun
+        self.tried = []             # (Finding, Mend) of those whose mend alone was not enough
+        self.settled = False        # with one mended the run learns, or with some together
+        self.untried = untried
+        for finding in judgement.findings:
+            finding.untried = untried or ("" if finding.level == "error" else "no error")
+        for _, consequences in judgement.causes:
+            for finding in consequences:
+                finding.untried = finding.untried or "it follows from another finding"
+
+    def try_cure(self, finding):
+        """Try the cure of a finding, and where it is not enough, together with those before."""
+        fault = catalogue()[finding.name]
+        if finding.untried:
+            return
+        if self.settled:
+            finding.untried = "the cure of a finding before it was enough"
+            return
+        mend = fault.mend(self.record) if hasattr(fault, "mend") else None
+        if mend is None:
+            finding.untried = "; ".join(filter(None, [fault.NO_TRIAL, instead(self.record, fault)]))
+            return
+        [cure] = self.run([mend])
+        if isinstance(cure, str):
+            finding.untried = cure
+            return
+        finding.cures.append(cure)
+        self.settled = cure.learns
+        self.judge_without_effect(finding, cure)
+        if not cure.learns:
+            self.tried.append((finding, mend))
+            if len(self.tried) > 1:
+                self.try_together()
+
+    def try_together(self):
+        """All that were not enough alone."""
+        [cure] = self.run([mends.together([mend for _, mend in self.tried])])
+        if isinstance(cure, str):
+            return
+        self.settled = cure.learns
+        cure.said += f": {'both' if len(self.tried) == 2 else 'all'} are needed" if cure.helps else ""
+        for finding, _ in self.tried:
+            finding.cures.append(cure)
+
+    def judge_without_effect(self, finding, cure):
+        """What makes no difference to a run that learns is no error."""
+        if cure.learns and not cure.helps and self.judgement.outcome == LEARNS:
+            finding.level = "warning"
+            cure.said += ", so this is a warning and no error"
+
+    def search(self):
+        """Where the run does not learn and no finding's cure changed that: the general mends, halved until one is left.
+
+        The set is halved, both halves side by side; where neither is enough alone, it is named as a whole.
+        """
+        errors = [finding for finding, _ in self.judgement.causes if finding.level == "error"]
+        explained = any(not finding.cures or finding.cures[-1].learns or finding.cures[-1].lower for finding in errors)
+        if self.untried or explained or self.judgement.outcome != DOES_NOT_LEARN:
+            return
+        base = [mend for _, mend in self.tried]
+        left = []
+        for mend, name in [(make(self.record), name) for make, name in reversed(mends.GENERAL)]:
+            if mend not in base + [known for known, _ in left]:
+                left.insert(0, (mend, name))
+        if not self.is_enough([mends.together(base + [mend for mend, _ in left])])[0]:
+            return
+        while len(left) > 1:
+            halves = [left[:(len(left) + 1) // 2], left[(len(left) + 1) // 2:]]
+            enough = self.is_enough([mends.together(base + [mend for mend, _ in half]) for half in halves])
+            if not any(enough):
+                break
+            left = halves[enough.index(True)]
+        if base and self.is_enough([mends.together([mend for mend, _ in left])])[0]:
+            base = []               # of a finding that was no cause
+        self.name(base, left)
+
+    def is_enough(self, tried):
+        """Whether each of these mends makes the run learn; every trial is kept in the judgement."""
+        cures = self.run(tried)
+        self.judgement.trials += [cure for cure in cures if not isinstance(cure, str)]
+        return [not isinstance(cure, str) and cure.helps for cure in cures]
+
+    def name(self, base, left):
+        """Name what was found. left: the (Mend, fault's name) that were enough, beside those of the findings (base)."""
+        words = mends.together(base + [mend for mend, _ in left]).words
+        cure = next(each for each in reversed(self.judgement.trials) if each.helps and each.tried == words)
+        if base:
+            cure.said += f": {'both' if len(base) + len(left) == 2 else 'all'} are needed"
+            for before, _ in self.tried:
+                before.cures.append(cure)
+        finding = None
+        if len(left) == 1 and left[0][1]:
+            fault = catalogue()[left[0][1]]
+            measured = {"steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended}
+            finding = Finding("error", f"found by trial: with {words} the run learns", measured,
+                              f"no check measured it, but nothing else was changed: {fault.__doc__.splitlines()[0]}",
+                              "make that change in the script", name=left[0][1], cures=[cure])
+        found_by_trial(self.judgement, words, finding)
+
+    def run(self, wanted):
+        """What each trial of these mends showed: a Cure, or why there is none; at most one a core at a time."""
+        cores, found = os.cpu_count() or 1, []
+        for first in range(0, len(wanted), cores):
+            some = wanted[first:first + cores]
+            seconds = min(self.ends - time.monotonic(), TIMES * self.record.seconds + MORE)
+            if seconds < FEWEST_SECONDS:
+                return found + ["the time was up (--TIME_LIMIT=... allows more)"] * (len(wanted) - first)
+            threads = max(1, cores // len(some)) if len(some) > 1 else None
+            runs = [processes.Run(self.folder / f"trial-{self.begun + place}.log", mend.changes, threads)
+                    for place, mend in enumerate(some, 1)]
+            self.begun += len(runs)
+            try:
+                compare_with = self.as_it_is
+                records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
+                                            f"trial {self.begun}, with {some[0].words[:60]}")
+            except KeyboardInterrupt:
+                self.untried, self.ends = "interrupted", 0
+                return found + ["interrupted"] * (len(wanted) - first)
+            found += [compared(mend, compare_with, record, self.judgement.outcome)
+                      for mend, record in zip(some, records)]
+        return found
+
+    @functools.cached_property
+    def as_it_is(self):
+        """The record to compare with: a second run as it is, where the first was cut off by a model made anew."""
+        if not any(remaking.kind == "model" for remaking in self.record.remakings):
+            return self.record
+        [record] = processes.observe([processes.Run(self.folder / "trial-0.log", {})], self.record.target,
+                                     self.record.arguments, self.ends - time.monotonic(), "running it once more")
+        return record
+
+
+def compared(mend, as_it_is, mended, outcome):
+    """A Cure, or why the two runs do not compare."""
+    try:
+        return comparing.cure_of(mend, as_it_is, mended, outcome)
+    except ValueError as error:
+        return str(error)
+
+
+def instead(record, fault):
+    """What the controls showed, where no trial can be made."""
+    said = [f"{control.question[:-1]}: {'yes' if control.outcome else 'no'}" for control in record.controls
+            if control.name in ASKED.get(fault.GROUP, ALWAYS) and control.outcome is not None]
+    return f"the controls instead: {', '.join(said)}" if said else ""
