@@ -452,7 +452,7 @@ def train(settings, arguments, command="", team=ALONE, hopeless=None):
         if data.test is not None:
             score_test_rows(data, learner, place, progress, evaluate)
         if place.writes:
-            compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best")
+            screen.say("saved", compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best"))
         screen.say_results(place.folder, time.perf_counter() - began, bool(settings.SECOND_TEXT_COLUMN))
         return 0
 

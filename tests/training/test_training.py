@@ -440,7 +440,7 @@ def test_training_stops_when_macro_f1_no_longer_rises(train, posts_csv, tmp_path
     (200, 90, 90, 100), (3000, 300, 300, 1500), (6000, 300, 300, 2000), (200, 190, 180, 20)])
 def test_rows_that_a_limit_leaves_idle_validate_up_to_two_thousand_of_them(tmp_path, rows, limit, trained, validated):
     path = write_csv(tmp_path / "t.csv", [(f"text {row}", "ab"[row % 2]) for row in range(rows)])
-    training, validation, _ = read_tables(script.settings_from([f"--TRAIN_PATH={path}", f"--MAX_TRAIN_ROWS={limit}"]))
+    training, validation, *_ = read_tables(script.settings_from([f"--TRAIN_PATH={path}", f"--MAX_TRAIN_ROWS={limit}"]))
     assert (len(training), len(validation)) == (trained, validated)
     assert not set(training.texts) & set(validation.texts)
 

@@ -9,7 +9,6 @@ from training.files import write_whole
 from training.report.card import write_card
 from training.report.page import write_run_report
 from training.run.folder import versions
-from training.run.screen import say
 from training.run.trouble import RunError
 
 PAGE_SECONDS = 20       # between two drawings of report.html while a run goes on
@@ -90,4 +89,4 @@ def compare_reloaded(kind, data, best, folder):
         raise RunError(f"{folder}, loaded again, gives other probabilities than the model that was scored (by up to "
                        f"{difference:.2f}): do not use it; another MODEL_NAME, or the transformers that "
                        "requirements.txt names, may be saved whole")
-    say("saved", f"{folder} loaded again: probabilities of {len(texts)} validation rows within {difference:.1g}")
+    return f"{folder} loaded again: probabilities of {len(texts)} validation rows within {difference:.1g}"
