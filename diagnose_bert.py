@@ -7,8 +7,9 @@
     python diagnose_bert.py --list                      every fault that it knows
 
 The script runs in a process of its own until enough optimizer steps were seen, then it is stopped and judged; after
-that it runs again with what was found mended, to see whether it learns then. Its files are not changed. Constants of the doctor stand before the script's path; what follows the path is the script's.
-Exit status: 0 no error found, 1 at least one error found or a run that does not learn, 2 the examination could not be done.
+that it runs again with what was found mended, to see whether it learns then. Its files are not changed. Constants of
+the doctor stand before the script's path; what follows the path is the script's. Exit status: 0 no error found, 1 at
+least one error found or a run that does not learn, 2 the examination could not be done.
 """
 
 import os

@@ -53,7 +53,8 @@ def run_controls(live, record, seconds, names=None):
         except NoMeasurement as reason:
             done[name].reason, done[name].figures = str(reason), reason.figures
         except Exception as error:      # a copy of somebody else's model may fail in any way
-            done[name].reason = "out of memory" if out_of_memory(error) else " ".join(f"the experiment failed: {type(error).__name__}: {error}".split())[:200]
+            said = " ".join(f"the experiment failed: {type(error).__name__}: {error}".split())[:200]
+            done[name].reason = "out of memory" if out_of_memory(error) else said
     return list(done.values())
 
 

@@ -36,7 +36,8 @@ Right
 Not to be confused with
     StepLR, ExponentialLR or ReduceLROnPlateau, which are meant to be stepped once per epoch, and a cosine or a
     LambdaLR whose length is the number of epochs; Lightning's default, which steps every schedule per epoch, with one
-    of these (with a schedule that counts optimizer steps it is this fault); a rate of 0 at the very first step of a warm-up, which is healthy.
+    of these (with a schedule that counts optimizer steps it is this fault); a rate of 0 at the very first step of a
+    warm-up, which is healthy.
 """
 
 from diagnosis.cures import mends

@@ -127,8 +127,8 @@ def say_look(judgement):
         say("look" if line == 0 else "", text)
 
 
-# What an epoch's figures mean: the tuning table of the guide from which these scripts grew, as shares of the loss of guessing on this data. Its bounds
-# 1.38, 1.0 and 0.5 were written for four equal classes, where guessing costs ln 4.
+# What an epoch's figures mean: the tuning table of the guide from which these scripts grew, as shares of the loss of
+# guessing on this data. Its bounds 1.38, 1.0 and 0.5 were written for four equal classes, where guessing costs ln 4.
 MEANINGS = ((0.98, "no better than guessing"),
             (1.0 / math.log(4), "learning slowly"),
             (0.5 / math.log(4), "learning"),

@@ -50,7 +50,8 @@ def write_trial_result(folder, settings):
     config = json.loads((folder / "config.json").read_text("utf-8"))
     epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     result = {"constants": vars(settings), "tables": table_sums(settings),
-              "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]), "baseline": config["baseline"], "rows": config["validation_rows"], "encoder": config["encoder"],
+              "best": max(epochs, key=lambda epoch: epoch["val_macro_f1"]), "baseline": config["baseline"],
+              "rows": config["validation_rows"], "encoder": config["encoder"],
               "seconds": sum(epoch["seconds"] for epoch in epochs)}
     write_whole(folder / "trial.json", json.dumps(result, indent=2) + "\n")
     return result
