@@ -1,5 +1,8 @@
 """One recorded training batch, to be run again through copies of the model and the script's own loss."""
 
+import dataclasses
+import inspect
+
 import torch
 from torch import nn
 
@@ -68,8 +71,8 @@ def for_model(made, model):
 def chain(calls, rows):
     """modules -> output of the last one: the calls one after the other, each fed with what the ones before it gave."""
     steps = []
-    for place, (_, args, kwargs, _) in enumerate(calls):
-        feeds = []
+    for place, (module, args, kwargs, _) in enumerate(calls):
+        kwargs, feeds = of_any_rows(module, kwargs), []
         for path, leaf in nested.tensors((args, kwargs)):
             if place and leaf.is_floating_point():
                 ways = ((source, way_between(calls[source][3], leaf.detach())) for source in range(place))
@@ -90,6 +93,15 @@ def chain(calls, rows):
             outputs.append(module(*args, **kwargs))
         return outputs[-1]
     return run
+
+
+def of_any_rows(module, kwargs):
+    """Without what describes all rows of the batch at once, as where they stand in one long row: an object of the
+    script's own, which cannot be cut to some rows, where the module does without it."""
+    parameters = inspect.signature(module.forward).parameters
+    return {name: value for name, value in kwargs.items()
+            if not (dataclasses.is_dataclass(value) and not hasattr(value, "items")
+                    and name in parameters and parameters[name].default is None)}
 
 
 def way_between(output, wanted):

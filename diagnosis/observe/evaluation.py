@@ -68,6 +68,9 @@ class Evaluation:
             return
         latest = self.given[-1] if self.given and self.given[-1].batch is now.batch else None
         call = now.calls[-1]
+        if latest is not None and now.losses and all(call.module is not root for root in latest.roots) \
+                and not torch.is_grad_enabled():
+            return      # behind the pass's loss another model runs, as one that was saved and is loaded again
         outputs = outputs_of(call.output, now.batch.rows)
         keys = [tuple(row) for row in facts.strip_padding(now.ids, pad_id)] if now.ids is not None else []
         if latest is None:

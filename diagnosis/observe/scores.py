@@ -3,9 +3,9 @@
 import contextlib
 from collections import Counter
 
+import numpy
 import torch
 from torch.utils.data import Subset
-
 
 from diagnosis.observe.evaluation import outputs_of, same_evaluation
 from diagnosis.record import examples, source
@@ -14,6 +14,8 @@ from diagnosis.record.record import UNKNOWN_LABEL, Evaluated, Repeated, Scored
 MOST_EVALUATIONS = 8    # the latest
 MOST_ROWS = 10_000      # of an evaluation that are written down
 READ_LOADERS = 3        # beside the training and the validation loader, whose rows are read
+SAME_SHARE = 1e-5       # of all outputs' norm: how far apart the same number may be
+SAME_CLASS = 0.95       # of the rows name it, before and after what a script does between model and loss
 UNTRAINED = ("untrained", "fresh head", "fresh head on an untrained encoder")
 
 
@@ -72,11 +74,11 @@ class Rows:
                                                                   observer.tokenizers.calls)
         self.ways = learned or (None, None)
         self.in_losses = table_of((key, label) for given in observer.evaluation.given
-                                  for key, label in zip(given.keys, given.batch.labels or []))
+                                  for key, label in zip(given.keys, labels_beside(given) or []))
 
     def labels_of(self, given):
         """The labels of a pass's rows by their token ids, from the data set, else as any loss saw them."""
-        rows, seen = given.batch.rows, given.batch.labels
+        rows, seen = given.batch.rows, labels_beside(given)
         labels = list(seen) if seen is not None and len(seen) == rows else [UNKNOWN_LABEL] * rows
         if len(given.keys) != rows:
             return labels
@@ -104,6 +106,20 @@ class Rows:
             self.splits[id(loader)] = observer.guard.attempt(examples.describe_split, loader, None, ways,
                                                              observer.passes.pad_id)
         return self.splits.get(id(loader))
+
+
+def labels_beside(given):
+    """A pass's labels as its loss was given them, in the order of its outputs: a script may have sorted both before, and
+    have divided the outputs by a temperature. None where the loss was given the outputs of another model."""
+    labels, outputs, logits = given.batch.labels, given.outputs, given.batch.logits
+    if labels is None or outputs is None or not logits or numpy.shape(outputs) != numpy.shape(logits):
+        return labels
+    mine, theirs = (rows / (numpy.linalg.norm(rows) or 1.0) for rows in (numpy.array(outputs, float), numpy.array(logits)))
+    orders = [numpy.lexsort(rows.round(6).T) for rows in (mine, theirs)]
+    if not numpy.allclose(mine[orders[0]], theirs[orders[1]], atol=SAME_SHARE):
+        return labels if (mine.argmax(axis=1) == theirs.argmax(axis=1)).mean() >= SAME_CLASS else None
+    there = dict(zip(orders[0].tolist(), orders[1].tolist()))
+    return [labels[there[row]] for row in range(len(labels))]
 
 
 def table_of_split(split):

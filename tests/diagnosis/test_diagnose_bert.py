@@ -83,6 +83,7 @@ def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_enc
     assert {one["name"] for one in report["findings"]} <= {"encoder-random", "leakage"}     # both are true here
     assert not [one for one in report["not_checked"] if "planned" in one["reason"] or "plan is" in one["reason"]]
     assert "4 epochs, 23 batches each, 92 optimizer steps" in done.stdout
+    assert "experiment failed" not in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"posts.csv", "runs"}
 
 

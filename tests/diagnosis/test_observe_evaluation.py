@@ -1,6 +1,7 @@
 """What is seen of a script's own evaluation: its passes, what it holds against labels, whose weights were evaluated."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -37,6 +38,20 @@ print("right", (guesses == labels[320:]).sum().item())
     scored, = record.scored
     assert scored.labels == evaluation.labels and scored.by == "=="
     assert scored.predictions == [row.index(max(row)) for row in evaluation.outputs]
+
+
+def test_labels_stay_with_their_rows_where_a_loss_sorts_them_and_another_model_runs_behind_it(observe):     # noqa: F811
+    record = observe("import copy, json\n", SETUP, LOADERS, LATE + """
+    for a, b, y in DataLoader(TensorDataset(ids[320:], mask[320:], labels[320:]), batch_size=80):
+        logits, order = model(a, b), torch.randperm(80)
+        nn.functional.cross_entropy(logits[order] / 1.5, y[order])
+        copy.deepcopy(model)(a[order], b[order])        # as where it was saved and is loaded again
+        print(json.dumps([y.tolist(), logits.argmax(1).tolist()]))
+""")
+    evaluation = record.evaluations[-1]
+    labels, guesses = json.loads(observe.output.splitlines()[-1])
+    assert [row.index(max(row)) for row in evaluation.outputs] == guesses
+    assert evaluation.labels == labels
 
 
 def test_what_is_trained_on_the_way_to_the_end_adds_nothing_to_the_facts_of_training(observe):     # noqa: F811
