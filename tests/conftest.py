@@ -184,14 +184,19 @@ def train(device, training_script, tiny_encoder, tmp_path, capsys, monkeypatch):
     """
     def run(draw=False, **constants):
         if not draw:
-            blank = dict.fromkeys(("curves", "calibration", "lengths"), "")
-            monkeypatch.setattr("training.report.page.pictures", lambda *given: blank)
+            leave_out_pictures(monkeypatch)
         constants = {"MODEL_NAME": tiny_encoder, "OUTPUT_DIR": tmp_path / "run", "NUM_EPOCHS": 1, "MAX_LENGTH": 32,
                      **constants}
         status = training_script.main([f"--{name}={value}" for name, value in constants.items()])
         return status, *capsys.readouterr()
 
     return run
+
+
+def leave_out_pictures(patch):
+    """From now on a run's page is written without its pictures, whose drawing takes longest."""
+    blank = dict.fromkeys(("curves", "calibration", "lengths"), "")
+    patch.setattr("training.report.page.pictures", lambda *given: blank)
 
 
 def metrics(folder):

@@ -23,7 +23,7 @@ BREAKS = {"label-out-of-range"}
 BY_CONTROLS = {"labels-random": {"control_seconds": 5, "rows": 560}, "rows-mixed": {"control_seconds": 10}}
 
 # Faults whose mend is tried on their wrong example: all that have one, which takes two minutes, or a few of every kind.
-FEW = ("optimizer-missing-params", "gradient-blocked", "lr-zero", "clip-too-tight", "eval-mode", "mask-wrong")
+FEW = ("optimizer-missing-params", "lr-zero", "clip-too-tight", "mask-wrong")
 # Too slow for the example's few steps, or seen in how the script is written, mended or not.
 NOT_SEEN = ("batchnorm-small-batch", "dead-head", "encoder-random", "model-remade", "optimizer-remade")
 MENDED = [name for name, fault in FAULTS.items() if hasattr(fault, "mend") and name not in NOT_SEEN]

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import numpy
 import pytest
+from conftest import leave_out_pictures
 from sklearn.metrics import accuracy_score, f1_score
 
 from training.report import page as run_page
@@ -84,6 +85,11 @@ def hostile_run():
 def written(folder, **changes):
     """The page of such a run as text."""
     return write_run_report(folder, **run(**changes)).read_text("utf-8")
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    leave_out_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +239,7 @@ def test_the_page_holds_the_same_csv(page):
     assert base64.b64decode(link) == page.with_name("confidently_wrong.csv").read_bytes()
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_texts_of_a_megabyte_are_cut_in_the_page_and_whole_in_the_csv(tmp_path):
     long = "many words " * 100_000
     page = written(tmp_path, texts=[long.strip()])
@@ -310,6 +317,7 @@ def test_always_saying_one_class_gets_the_macro_f1_of_sklearn():
     assert line["macro_f1"] == pytest.approx(wanted)
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("linear, said", [(0.2, "lies below the interval"), (0.82, "can be chance"),
                                           (0.99, "does worse than counting words")])
 def test_the_first_words_say_what_the_difference_to_the_linear_model_is_worth(tmp_path, linear, said):
@@ -318,6 +326,7 @@ def test_the_first_words_say_what_the_difference_to_the_linear_model_is_worth(tm
     assert said in words(write_run_report(tmp_path, **made).read_text("utf-8"))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_guessing_the_leak_the_constants_and_the_machine_are_told(tmp_path):
     text = words(written(tmp_path, shared=Overlap(0.05, 0.5), warning="inflated: 50% of validation stands in training"))
     for said in ("a loss of 1.371", "12 of 240 (5.0 %) stand in training", "120 rows (50.0 %)",
@@ -327,6 +336,7 @@ def test_guessing_the_leak_the_constants_and_the_machine_are_told(tmp_path):
     assert "label names" not in text
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_classes_without_rows_and_classes_never_said_are_named(tmp_path):
     made = run(rows=60)
     made["labels"] = numpy.where(made["labels"] == 2, 1, made["labels"])
@@ -369,6 +379,7 @@ def test_epochs_whose_loss_is_no_number_are_named(ordinary, hostile):
     assert "is no number" not in words(ordinary.read_text("utf-8"))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_an_unbounded_loss_of_guessing_is_told(tmp_path):
     made = run()
     made["baseline"].loss = math.inf        # a class of validation that training lacks
