@@ -72,7 +72,7 @@ def chain(calls, rows):
     """modules -> output of the last one: the calls one after the other, each fed with what the ones before it gave."""
     steps = []
     for place, (module, args, kwargs, _) in enumerate(calls):
-        kwargs, feeds = of_any_rows(module, kwargs), []
+        kwargs, feeds = without_layouts(module, kwargs), []
         for path, leaf in nested.tensors((args, kwargs)):
             if place and leaf.is_floating_point():
                 ways = ((source, way_between(calls[source][3], leaf.detach())) for source in range(place))
@@ -95,13 +95,16 @@ def chain(calls, rows):
     return run
 
 
-def of_any_rows(module, kwargs):
+def without_layouts(module, kwargs):
     """Without what describes all rows of the batch at once, as where they stand in one long row: an object of the
     script's own, which cannot be cut to some rows, where the module does without it."""
+    layouts = [name for name, value in kwargs.items()
+               if dataclasses.is_dataclass(value) and not hasattr(value, "items")]
+    if not layouts:
+        return kwargs
     parameters = inspect.signature(module.forward).parameters
     return {name: value for name, value in kwargs.items()
-            if not (dataclasses.is_dataclass(value) and not hasattr(value, "items")
-                    and name in parameters and parameters[name].default is None)}
+            if name not in layouts or name not in parameters or parameters[name].default is not None}
 
 
 def way_between(output, wanted):
