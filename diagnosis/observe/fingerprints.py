@@ -51,8 +51,9 @@ def origin(module, trained, first, last):
     encoder = facts.find_encoder(module)
     inside = {id(parameter) for parameter in encoder.parameters()} if encoder is not None else set()
     states = {True: [], False: []}          # of the parameters inside the encoder, of the others
+    at_first, at_last = first.weights.numpy(), last.weights.numpy()
     for name, (mine, theirs) in pairs.items():
-        state = state_of(now.weights[mine], first.weights[theirs], last.weights[theirs])
+        state = state_of(now.weights.numpy()[mine], at_first[theirs], at_last[theirs])
         if state is not None:
             states[now.spans[name][0] in inside].append(state)
     return summed_up(states[True], states[False])
@@ -70,13 +71,13 @@ def matched(now, trained):
 
 
 def state_of(now, first, last):
-    """'last', 'first' or 'other' by the weights that training moved; None where it moved none."""
+    """'last', 'first' or 'other' by the weights, as arrays, that training moved; None where it moved none."""
     moved = first != last
-    if not bool(moved.any()):
+    if not moved.any():
         return None
-    if torch.equal(now[moved], last[moved]):
+    if (now == last)[moved].all():
         return "last"
-    return "first" if torch.equal(now[moved], first[moved]) else "other"
+    return "first" if (now == first)[moved].all() else "other"
 
 
 def summed_up(encoder, head):

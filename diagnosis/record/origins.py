@@ -10,7 +10,7 @@ import functools
 import os
 
 from diagnosis.record.record import Setting
-from diagnosis.record.source import START, make_site, tree
+from diagnosis.record.source import START, make_site, nodes, tree
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 FARTHEST = 12       # steps from the acting line
@@ -75,10 +75,10 @@ def origin(acting, names, position, files, arguments):
 def acting_expressions(file, line, names, position):
     """The expressions of the value in the calls that stand on a line, else in the function around it."""
     parsed = tree(file) or ast.Module([], [])
-    calls = [node for node in ast.walk(parsed) if isinstance(node, ast.Call) and node.lineno <= line <= node.end_lineno]
+    calls = [node for node in nodes(parsed) if isinstance(node, ast.Call) and node.lineno <= line <= node.end_lineno]
     around = function_around(parsed, line)
     for scope in [*sorted(calls, key=lambda call: call.end_lineno - call.lineno), *([around] if around else [])]:
-        found = [keyword.value for node in ast.walk(scope) if isinstance(node, ast.Call) for keyword in node.keywords
+        found = [keyword.value for node in nodes(scope) if isinstance(node, ast.Call) for keyword in node.keywords
                  if keyword.arg and keyword.arg.lower() in names]
         found += [value for _, key, value in keyed(scope) if key.lower() in names]
         if not found and position is not None and isinstance(scope, ast.Call) and len(scope.args) > position:
@@ -175,7 +175,7 @@ class Seek:
         """What sets an attribute of this object first of all: its own class, the fields of a configuration, options."""
         if not isinstance(owner, ast.Name) or owner.id == "self":
             return attributes
-        classes = {node.name for each in self.files for node in ast.walk(tree(each) or ast.Module([], []))
+        classes = {node.name for each in self.files for node in nodes(tree(each))
                    if isinstance(node, ast.ClassDef)}
         around = function_around(tree(file), owner.lineno)
         made = {ast.unparse(value.func).rpartition(".")[2] for scope in (around, tree(file)) if scope is not None
@@ -200,19 +200,19 @@ def named_in(file, named):
 
 @functools.lru_cache(maxsize=256)
 def calls_in(file):
-    return [node for node in ast.walk(tree(file) or ast.Module([], [])) if isinstance(node, ast.Call)]
+    return [node for node in nodes(tree(file)) if isinstance(node, ast.Call)]
 
 
 def called_by(function, file):
     """The name by which a function is called: for __init__ that of its class."""
     if function.name != "__init__":
         return function.name
-    owners = (node for node in ast.walk(tree(file)) if isinstance(node, ast.ClassDef) and function in node.body)
+    owners = (node for node in nodes(tree(file)) if isinstance(node, ast.ClassDef) and function in node.body)
     return next((owner.name for owner in owners), "")
 
 
 def function_around(parsed, line):
-    functions = [node for node in ast.walk(parsed) if isinstance(node, FUNCTIONS)
+    functions = [node for node in nodes(parsed) if isinstance(node, FUNCTIONS)
                  and node.lineno <= line <= node.end_lineno]
     return max(functions, key=lambda node: node.lineno, default=None)
 
@@ -226,8 +226,8 @@ def parameters(function):
 
 def assigned(scope):
     """(name, value) of the assignments in a function, or of a module's own statements."""
-    nodes = ast.walk(scope) if isinstance(scope, FUNCTIONS) else scope.body
-    for node in nodes:
+    found = nodes(scope) if isinstance(scope, FUNCTIONS) else scope.body
+    for node in found:
         targets = node.targets if isinstance(node, ast.Assign) else \
             [node.target] if isinstance(node, ast.AnnAssign) else []
         for target in targets:
@@ -249,7 +249,7 @@ def key_asked(node):
 
 def options(parsed):
     """argparse: parser.add_argument("--name", default=...)."""
-    for call in ast.walk(parsed):
+    for call in nodes(parsed):
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith((".add_argument", ".option")):
             told = {keyword.arg: keyword.value for keyword in call.keywords}
             names = [argument.value for argument in call.args
@@ -261,7 +261,7 @@ def options(parsed):
 
 def fields(parsed):
     """class Config: name = ..."""
-    for owner in ast.walk(parsed):
+    for owner in nodes(parsed):
         if isinstance(owner, ast.ClassDef):
             yield from ((value.lineno, name, value) for name, value in assigned(owner))
 
@@ -272,7 +272,7 @@ def constants(parsed):
 
 def attributes(parsed):
     """anything.name = ..."""
-    for node in ast.walk(parsed):
+    for node in nodes(parsed):
         if isinstance(node, ast.Assign):
             yield from ((node.lineno, target.attr, node.value) for target in node.targets
                         if isinstance(target, ast.Attribute))
@@ -280,7 +280,7 @@ def attributes(parsed):
 
 def keyed(parsed):
     """{"name": ...} and anything["name"] = ..."""
-    for node in ast.walk(parsed):
+    for node in nodes(parsed):
         if isinstance(node, ast.Dict):
             yield from ((value.lineno, key.value, value) for key, value in zip(node.keys, node.values)
                         if isinstance(key, ast.Constant) and isinstance(key.value, str))
@@ -293,6 +293,6 @@ def keyed(parsed):
 
 def keywords(parsed):
     """anything(name=...)"""
-    for call in ast.walk(parsed):
+    for call in nodes(parsed):
         if isinstance(call, ast.Call):
             yield from ((keyword.value.lineno, keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg)

@@ -79,8 +79,8 @@ def make_site(filename, line):
 
 def function_at(filename, line):
     """The name of the innermost function around a line, '' where there is none."""
-    found = [node for node in ast.walk(tree(filename) or ast.Module([], []))
-             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.lineno <= line <= node.end_lineno]
+    found = [node for node in nodes(tree(filename)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+             and node.lineno <= line <= node.end_lineno]
     return max(found, key=lambda node: node.lineno).name if found else ""
 
 
@@ -109,6 +109,12 @@ def tree(filename):
         return ast.parse("".join(linecache.getlines(filename)))
     except (SyntaxError, ValueError):
         return None
+
+
+@functools.lru_cache(maxsize=256)
+def nodes(parsed):
+    """All nodes of a parsed file, or of a part of one; none of None, a file that cannot be parsed."""
+    return list(ast.walk(parsed)) if parsed else []
 
 
 def users_files(script):
@@ -149,7 +155,7 @@ def scope_of(parsed, code):
     """The function's node that a code object was compiled from; the module for the rest."""
     if code.co_name == "<module>":
         return parsed
-    for node in ast.walk(parsed):
+    for node in nodes(parsed):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == code.co_name:
             first = min([node.lineno] + [decorator.lineno for decorator in node.decorator_list])
             if first == code.co_firstlineno:
@@ -267,7 +273,7 @@ def calls_of(files, names, method):
     """Every (file, line) where `<name>.<method>(` is called, for a name or attribute among names."""
     found = []
     for file in files:
-        for node in ast.walk(tree(file) or ast.Module([], [])):
+        for node in nodes(tree(file)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method:
                 owner = node.func.value
                 name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", None)
@@ -279,7 +285,7 @@ def calls_of(files, names, method):
 def places_of_calls(files, names):
     """Every (file, line) where a function of one of these bare names is called, in the names' order."""
     found = [(names.index(name), file, node.lineno) for file in files
-             for node in ast.walk(tree(file) or ast.Module([], [])) if isinstance(node, ast.Call)
+             for node in nodes(tree(file)) if isinstance(node, ast.Call)
              and (name := ast.unparse(node.func).rpartition(".")[2]) in names]
     return [(file, line) for _, file, line in sorted(found)]
 
@@ -287,7 +293,7 @@ def places_of_calls(files, names):
 def names_called(files):
     """The bare names of all functions and methods called in some files, sorted."""
     return sorted({ast.unparse(node.func).rpartition(".")[2] for file in files
-                   for node in ast.walk(tree(file) or ast.Module([], [])) if isinstance(node, ast.Call)})
+                   for node in nodes(tree(file)) if isinstance(node, ast.Call)})
 
 
 def inside_loop(file, line, loop):
@@ -297,12 +303,12 @@ def inside_loop(file, line, loop):
     parsed, looping = tree(file), tree(loop.file)
     if parsed is None or looping is None:
         return None
-    functions = [node for node in ast.walk(parsed) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    functions = [node for node in nodes(parsed) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
                  and node.lineno <= line <= node.end_lineno]
     if not functions:
         return False
     innermost = max(functions, key=lambda node: node.lineno)
-    called = {ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(looping)
+    called = {ast.unparse(node.func).rpartition(".")[2] for node in nodes(looping)
               if isinstance(node, ast.Call) and loop.line < node.lineno <= loop.last_line}
     return innermost.name in called
 
@@ -311,7 +317,7 @@ def assignments_of(files, attributes):
     """Every (file, line, attribute, value) of `<anything>.<attribute> = <constant>` in the user's files."""
     found = []
     for file in files:
-        for node in ast.walk(tree(file) or ast.Module([], [])):
+        for node in nodes(tree(file)):
             if isinstance(node, ast.Assign):
                 for target in node.targets:
                     if isinstance(target, ast.Attribute) and target.attr in attributes:
@@ -322,7 +328,7 @@ def assignments_of(files, attributes):
 
 def items_set(files, key):
     """Every (file, line) of `<anything>["key"] = ...`, or `*= ...`, in the user's files."""
-    return [(file, node.lineno) for file in files for node in ast.walk(tree(file) or ast.Module([], []))
+    return [(file, node.lineno) for file in files for node in nodes(tree(file))
             if isinstance(node, (ast.Assign, ast.AugAssign))
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
             if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROWS = 256              # of the training set, where the example does not say otherwise
+STEPS = 28              # optimizer steps that are watched, of 64
 MOST_SECONDS = 60       # for one run; the usual one takes one
 
 # The folder "pretrained" beside the script holds a tokenizer and an encoder of 2 layers, 32 wide.
@@ -150,8 +151,8 @@ def still_to_make(before, sets):
 
 
 def serve(folder):
-    """For each line on stdin, a JSON list [script, seconds for the controls, changes of a trial or null], one observed run
-    and one line back."""
+    """For each line on stdin, a JSON list [script, steps watched, seconds for the controls, changes of a trial or null],
+    one observed run and one line back."""
     sys.path.insert(0, str(ROOT))
     import sklearn.feature_extraction.text, sklearn.kernel_ridge, sklearn.model_selection   # noqa: E401, F401
 
@@ -184,10 +185,12 @@ def forked(function, *arguments):
     os.waitpid(child, 0)
 
 
-def observe(script, control_seconds, changes):
+def observe(script, steps, control_seconds, changes):
     """As child.py does; never returns. Libraries that a script would import itself were imported before."""
     from diagnosis import child
+    from diagnosis.observe import stopping
     child.CONTROL_SECONDS = control_seconds
+    stopping.STEPS = steps
     if changes is not None:
         os.environ[child.CHANGES] = json.dumps(changes)
     child.main("record.json", script, [])
@@ -226,10 +229,10 @@ def server(folder):
     process = subprocess.Popen([sys.executable, __file__, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
 
-    def observed(example, rows=ROWS, control_seconds=0, changes=None):
+    def observed(example, rows=ROWS, steps=STEPS, control_seconds=0, changes=None):
         (folder / "train.py").write_text(script_of(example, rows), encoding="utf-8")
         (folder / "record.json").unlink(missing_ok=True)
-        print(json.dumps(["train.py", control_seconds, changes]), file=process.stdin, flush=True)
+        print(json.dumps(["train.py", steps, control_seconds, changes]), file=process.stdin, flush=True)
         assert process.stdout.readline(), "the server has ended"
         return (folder / "record.json").read_text("utf-8")
 

@@ -74,10 +74,10 @@ def healthy(tmp_path_factory, python):
     return folder, *examine_in(folder, "RATE = 1e-2\n" + TRAINING, python=python)
 
 
-def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_encoder):
+def test_the_projects_own_run_is_examined_with_its_whole_plan(tmp_path, tiny_encoder, python):
     table = write_csv(tmp_path / "posts.csv", posts(800))
     done = run(tmp_path, f"--MODEL_NAME={tiny_encoder}", f"--TRAIN_PATH={table}", "--MAX_LENGTH=32", "--NUM_EPOCHS=4",
-               python=sys.executable, timeout=300)
+               python=python, timeout=300)
     report = json.loads((tmp_path / "runs/diagnosis/report.json").read_text())
     assert done.returncode == 0
     assert {one["name"] for one in report["findings"]} <= {"encoder-random", "leakage"}     # both are true here

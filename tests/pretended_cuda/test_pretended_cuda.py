@@ -8,12 +8,10 @@ import pretended
 import pytest
 from conftest import ROOT
 
-# Files of tests/, named because a process that looks through whole folders for them spends its time on imports. Each
-# area is a process of its own.
-AREAS = {"the device and training": ["pretended_cuda/test_device.py", *(f"training/test_{name}.py" for name in (
-             "training", "speed", "pooling", "pairs", "model", "options", "reliability", "planted_cuda_errors",
-             "scoring"))],
-         "the doctor and the measurements": ["test_on_gpu.py", "diagnosis/test_look.py", "diagnosis/test_diagnose_bert.py"]}
+# Of tests/, named because a process that looks through whole folders for them spends its time on imports.
+FILES = ["pretended_cuda/test_device.py", "test_on_gpu.py", "diagnosis/test_look.py", "diagnosis/test_diagnose_bert.py",
+         *(f"training/test_{name}.py" for name in ("training", "speed", "pooling", "pairs", "model", "options",
+                                                   "reliability", "planted_cuda_errors", "scoring"))]
 
 
 @pytest.fixture(scope="session")
@@ -25,16 +23,14 @@ def environment():
     return {name: value for name, value in found.items() if not name.startswith("PYTEST_")}
 
 
-def test_every_file_with_tests_for_cuda_is_in_an_area():
+def test_every_file_with_tests_for_cuda_is_named():
     marked = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")
               if {"on_cuda", "on_both_devices", "pytest.mark.cuda"} & {*re.findall(r"[\w.]+", path.read_text("utf-8"))}}
-    named = [file for files in AREAS.values() for file in files]
-    assert sorted(named) == sorted(marked - {"pretended_cuda/test_pretended_cuda.py"})
+    assert sorted(FILES) == sorted(marked - {"pretended_cuda/test_pretended_cuda.py"})
 
 
-@pytest.mark.parametrize("area", AREAS)
-def test_the_tests_for_cuda_pass_on_a_pretended_device(area, environment):
-    files = [f"tests/{file}" for file in AREAS[area]]
+def test_the_tests_for_cuda_pass_on_a_pretended_device(environment):
+    files = [f"tests/{file}" for file in FILES]
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]

@@ -298,11 +298,11 @@ def test_nothing_in_the_project_unpickles_or_trusts_remote_code():
             assert "weights_only=True" in call, (path, call)
 
 
-def test_some_killed_runs_end_with_the_reference_weights(python):
-    command = [python, ROOT / "tests" / "reliability" / "kills.py", "--kills=2"]
+def test_a_killed_run_ends_with_the_reference_weights(python):
+    command = [python, ROOT / "tests" / "reliability" / "kills.py", "--kills=1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 resumed runs end with the reference weights, bit for bit" in done.stdout
+    assert "1 of 1 resumed runs end with the reference weights, bit for bit" in done.stdout
 
 
 # Leaving
