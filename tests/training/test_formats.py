@@ -308,8 +308,9 @@ def test_a_folder_of_texts_and_labels_is_told_the_command_that_joins_them_and_it
         written(folder / f"{part}_labels.txt", "".join(f"{len(label) % 3}\n" for _, label in ROWS))
     written(folder / "mapping.txt", "0\tnegative\n")
     told = refusal(folder)
-    command = re.search(r"a table of them: (.*)", told)[1]
+    command, train = re.search(r"a table of them: (.*)", told)[1].split(" && ")
     assert "train_labels.txt" in command and command.endswith("> train.tsv")
+    assert train == "python BERT_main_aggressive.py --TRAIN_PATH=train.tsv"
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     assert_rows(read_table(tmp_path / "train.tsv"), [(f'"{text}', str(len(label) % 3)) for text, label in ROWS])
 

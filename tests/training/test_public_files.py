@@ -134,8 +134,9 @@ def test_a_file_as_published_is_read_in_two_commands_at_most(tmp_path, name, mon
 
 
 def second_command(message, path, folder):
-    """The arguments that the message tells: options for the file, or the table that its command makes of a folder."""
+    """The arguments that the message tells: options for the file, or those behind the command for a folder, once run."""
     if path.is_dir():
-        subprocess.run(re.search(r"a table of them: (.*)", message)[1], shell=True, check=True, cwd=folder)
-        return ["--TRAIN_PATH=train.tsv"]
+        make_table, train = re.search(r"a table of them: (.*)", message)[1].split(" && python BERT_main_aggressive.py ")
+        subprocess.run(make_table, shell=True, check=True, cwd=folder)
+        return shlex.split(train)
     return [f"--TRAIN_PATH={path}", *shlex.split(re.search(r"(--[A-Z].*)", message)[1])]

@@ -24,6 +24,7 @@ from training.texts.formats import (ENDINGS, ROWS_LOOKED_AT, Beginning, Format, 
 from training.texts.refusal import STANDARD_INPUT, TableError, listed, quoted, shown_path
 
 HEAD = 1 << 18              # bytes of a file by which its format is decided
+TRAIN_ON = "python BERT_main_aggressive.py --TRAIN_PATH="       # behind the command that makes a table of a folder
 
 # Bounds the memory that one row can take (400 MB if it is all commas): a gigabyte without a line break is refused, or
 # behind an open quote.
@@ -113,11 +114,11 @@ def folder_told(path):
             if texts != labels and texts in names:
                 files = " ".join(shlex.quote(str(path / name)) for name in (labels, texts))
                 return (f"{shown} is a directory of labels and texts; this makes a table of them: (printf "
-                        f"'label\\ttext\\n'; paste {files}) > train.tsv")
+                        f"'label\\ttext\\n'; paste {files}) > train.tsv && {TRAIN_ON}train.tsv")
     if {"dataset_dict.json", "dataset_info.json", "state.json"} & set(names):
         part = "['train']" if "dataset_dict.json" in names else ""
         return (f"{shown} is a directory that datasets saved; this makes a table of it: python -c \"import datasets; "
-                f"datasets.load_from_disk({str(path)!r}){part}.to_csv('train.csv')\"")
+                f"datasets.load_from_disk({str(path)!r}){part}.to_csv('train.csv')\" && {TRAIN_ON}train.csv")
     tables = [name for name in names if ending_of(name) in ENDINGS]
     return f"{shown} is a directory; name the file in it" + (f", such as {quoted(tables[0])}" if tables else "")
 
