@@ -453,7 +453,7 @@ def train(settings, arguments, command="", team=ALONE, hopeless=None):
             score_test_rows(data, learner, place, progress, evaluate)
         if place.writes:
             screen.say("saved", compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best"))
-        screen.say_results(place.folder, time.perf_counter() - began, bool(settings.SECOND_TEXT_COLUMN))
+        screen.say_results(place.folder, time.perf_counter() - began, learner.model)
         return 0
 
 

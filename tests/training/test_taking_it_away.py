@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import subprocess
+from pathlib import Path
 
 import numpy
 import pytest
@@ -16,6 +17,7 @@ import BERT_model_aggressive as model_script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.run.data import read_tables
 from training.run.results import compare_reloaded
+from training.run.screen import say_results
 from training.run.trouble import RunError
 
 NAMES = ["schlecht", "gut", "egal"]
@@ -178,3 +180,11 @@ def test_a_table_or_an_export_is_asked_for_and_not_both(arguments, tmp_path, cap
     with pytest.raises(SystemExit) as ended:
         model_script.main([str(tmp_path), *arguments])
     assert ended.value.code == 2 and "give a table to score, or --EXPORT=onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pooling, told", [
+    ("pooler", 'transformers alone reads it too: pipeline("text-classification", \'runs/x/best\')'),
+    ("mean", "transformers alone has no class for a linear head on mean: train with POOLING=pooler")])
+def test_the_last_lines_say_whether_transformers_alone_reads_a_linear_head(tiny_encoder, capsys, pooling, told):
+    say_results(Path("runs/x"), 3, BertSentimentClassifier(str(tiny_encoder), head="linear", pooling=pooling))
+    assert told in capsys.readouterr().out

@@ -6,6 +6,7 @@ from collections import Counter
 import torch
 
 from diagnosis.look import told
+from training.encoder.hub_format import same_class
 from training.run.results import classes_told
 from training.texts.splitting import overlap
 from training.texts.tables import alike_labels
@@ -179,9 +180,14 @@ def say_scores(data, place, progress):
     print(f"{'':<11}{'always ' + baseline.largest_class:<32}{baseline.accuracy:>9.3f}")
 
 
-def say_results(folder, seconds, pairs):
-    """The last lines: how long it took, where everything lies, and how the model, of pairs or not, is used."""
+def say_results(folder, seconds, model):
+    """The last lines: how long it took, where everything lies, and how the model is used."""
     say("time", f"{seconds:.0f} s in all")
     say("results", f"{folder}, for people in {folder / 'report.html'}")
     say("next", f"BertSentimentClassifier.from_pretrained({str(folder / 'best')!r}).predict([\"...\"]"
-        + (", second_texts=[\"...\"])" if pairs else ")"))
+        + (", second_texts=[\"...\"])" if model.second_text_column else ")"))
+    if same_class(model):
+        say("", f"transformers alone reads it too: pipeline(\"text-classification\", {str(folder / 'best')!r})")
+    elif model.head == "linear":
+        say("", f"transformers alone has no class for a linear head on {model.pooling}: train with POOLING=pooler where "
+            "one is needed, or use --EXPORT=onnx")
