@@ -125,7 +125,7 @@ def _scored_outside(scored, outside, classes):
          "outside": sorted(set(outside))[:20], "outputs": classes},
         "No prediction can be such a label, so these rows count as wrong however well the model learned.",
         "Evaluate on rows whose labels are known: public benchmarks give -1 for those of their test set, so take the "
-        "validation set or a part of the training set.", scored.site)
+        "validation set or a part of the training set.", scored.site, effect="misleads")
 
 
 def _left_out(ignored, rows, labels, batches):

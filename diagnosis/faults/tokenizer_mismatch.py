@@ -2,7 +2,8 @@
 
 What it is
     Each checkpoint knows one vocabulary. A tokenizer of another one (cased for uncased, another language, a vocabulary
-    of one's own, a re-saved one with shifted ids) gives ids that mean other tokens to the encoder.
+    of one's own, a re-saved one with shifted ids) gives ids that mean other tokens to the encoder. So does one that
+    takes texts apart otherwise than the one trained with: made anew for the predictions, without do_lower_case.
 
 How it shows
     The run trains without a message and stays near chance, or far below what others get. If the tokenizer's vocabulary
@@ -12,7 +13,8 @@ How it is found
     The ids of sampled texts are looked up in the tokenizer that lies with the encoder's checkpoint: the share that
     means the same token. Where the script numbers its words itself: the share that this vocabulary keeps free. Without
     such a tokenizer the sizes of the two vocabularies are compared, and the highest id seen with the size of the
-    embedding.
+    embedding. Where a second tokenizer of the same vocabulary is given texts that the first never was, the ids that the
+    two make of them are compared.
 
 Wrong
     from transformers import BertTokenizer
@@ -41,6 +43,7 @@ CAUSED_BY = ()
 NO_TRIAL = "the texts would have to be tokenized anew, before the run"
 
 AGREEMENT_ERROR, AGREEMENT_WARNING = 0.80, 0.95     # share of ids that mean the same token
+SAME_TEXTS = 0.8            # share of a second tokenizer's texts of which the first makes the same ids
 UNUSED = 0.1                # share of ids that the encoder's vocabulary keeps free; its own tokenizer gives none
 ROUNDED_UP = 512            # rows that embeddings may have beyond the vocabulary without anything being wrong
 OUT_OF_RANGE = re.compile("index out of range in self|srcIndex < srcSelectDimSize|device-side assert", re.IGNORECASE)
@@ -59,6 +62,9 @@ def check(record):
         if encoder.unused_share is None or encoder_random.is_new(encoder):
             return NotMeasured("no tokenizer was seen")
         return _by_unused(record) if encoder.unused_share > UNUSED and encoder.start_share < 0.5 else None
+    other = tokenizer.other
+    if other is not None and other.same_share < SAME_TEXTS:
+        return _by_another(tokenizer, other)
     if encoder_random.is_new(encoder):
         return None             # weights that were never trained know no vocabulary yet
     if tokenizer.own_agreement is not None:
@@ -90,6 +96,19 @@ def _by_meaning(record):
          "encoder": encoder.loaded_from or encoder.name, "tokenizer_vocabulary": tokenizer.vocabulary_size,
          "encoder_vocabulary": encoder.vocabulary_size},
         "error" if tokenizer.own_agreement < AGREEMENT_ERROR else "warning")
+
+
+def _by_another(tokenizer, other):
+    return Finding(
+        "error", f"a second tokenizer reads {percent(1 - other.same_share)} of its texts otherwise than the first one "
+                 "would", {"texts_compared": other.texts, "texts_with_the_same_ids_share": rounded(other.same_share),
+                           "unknown_share": rounded(other.unknown_share), "tokenizer": other.name,
+                           "first_tokenizer": tokenizer.name},
+        "A model knows texts as they were taken apart in its training; taken apart in another way they are strange to "
+        "it, and what it says of them is worth less than its training promises.",
+        "Read all texts with one tokenizer: save it beside the model (tokenizer.save_pretrained(folder)) and load it "
+        "from there with AutoTokenizer.from_pretrained(folder), which keeps its settings, do_lower_case among them.",
+        other.site, effect="misleads")
 
 
 def _by_unused(record):

@@ -10,7 +10,7 @@ import torch
 
 from diagnosis.observe.loaders import SeenLoader
 from diagnosis.record import examples, facts
-from diagnosis.record.record import Split, Tokenizer
+from diagnosis.record.record import OtherTokenizer, Split, Tokenizer
 
 FEATURE_ROWS = 640      # rows of which frozen-encoder features are computed: the control needs 500
 FEATURE_POOL = 160      # of these are sorted by length together, so that little padding is computed
@@ -154,7 +154,9 @@ def fill_tokenizer(observer):
     for text, row in list(zip(texts, kept))[:SHOWN]:
         described.shown.append({"text": text[:500], "tokens": tokenizer.convert_ids_to_tokens(row)[:64],
                                 "ids": row[:64], "label": label_of.get(tuple(row))})
-    described.different_texts = len(observer.tokenizers.different)
+    described.different_texts = observer.tokenizers.different_texts()
+    described.other = min((compared(tokenizer, call) for call in observer.tokenizers.others()),
+                          key=lambda other: other.same_share, default=None)
     record.tokenizer = described
     described.own_agreement = agreement(record.encoder, tokenizer, kept)
 
@@ -173,6 +175,15 @@ def describe_tokenizer(call):
     if described.truncation and described.max_length is None and (read("model_max_length") or UNLIMITED) < UNLIMITED:
         described.max_length = int(tokenizer.model_max_length)
     return described
+
+
+def compared(tokenizer, call):
+    """The OtherTokenizer of another tokenizer's call: do the two make the same ids of its texts?"""
+    texts, other = call.texts[:TEXTS], call.tokenizer
+    theirs, mine = other(texts, verbose=False)["input_ids"], tokenizer(texts, verbose=False)["input_ids"]
+    return OtherTokenizer(str(other.name_or_path or ""), facts.share(a == b for a, b in zip(theirs, mine)),
+                          facts.share(token == other.unk_token_id for row in theirs for token in row), len(texts),
+                          call.site)
 
 
 def read_as_encoders_own(encoder, rows):

@@ -2,12 +2,14 @@
 
 import functools
 import sys
+from collections import Counter
 from dataclasses import dataclass
 
 from diagnosis.observe.guard import quietly
 from diagnosis.record import facts, source
 
-CALLS = 60              # that are kept
+CALLS = 60              # of each tokenizer that are kept
+OTHERS = 4              # tokenizers besides the first that are looked at
 TEXTS_OF_CALL = 400     # of each that are kept
 TEXT_NAMES = ("text", "text_pair", "text_target", "batch_text_or_text_pairs")
 DEEPEST = 3             # attributes of attributes in which a tokenizer is looked for
@@ -32,7 +34,8 @@ class TokenizerCalls:
         self.depth = 0                  # of tokenizers' methods within one another
         self.held = None                # a tokenizer in the data set or collate function of a loader with workers
         self.listening = False          # while the observer itself reads a data set in the workers' place
-        self.different = set()          # hashes of all texts given
+        self.given = {}                 # {id of a tokenizer: hashes of all texts given to it}
+        self.kept = Counter()           # {id of a tokenizer: calls}
 
     @quietly
     def look_into(self, loader):
@@ -56,8 +59,9 @@ class TokenizerCalls:
         texts = [texts] if single else texts
         if not isinstance(texts, (list, tuple)) or not texts or not isinstance(texts[0], str):
             return
-        if len(self.different) < DIFFERENT:
-            self.different.update(hash(text) for text in texts if isinstance(text, str))
+        given = self.given.setdefault(id(tokenizer), set())
+        if len(given) < DIFFERENT:
+            given.update(hash(text) for text in texts if isinstance(text, str))
         settings = {name: value for name, value in kwargs.items() if name not in TEXT_NAMES}
         if bare:
             settings.setdefault("add_special_tokens", False)
@@ -65,7 +69,8 @@ class TokenizerCalls:
         if last is not None and last.tokenizer is tokenizer and last.settings == settings and single:
             if len(last.texts) < TEXTS_OF_CALL:
                 last.texts.append(texts[0])
-        elif len(self.calls) < CALLS:
+        elif self.kept[id(tokenizer)] < CALLS:
+            self.kept[id(tokenizer)] += 1
             self.calls.append(TokenizerCall(tokenizer, settings, list(texts[:TEXTS_OF_CALL]), source.site(), bare))
 
     def first_call(self):
@@ -75,6 +80,18 @@ class TokenizerCalls:
     def first_tokenizer(self):
         call = self.first_call()
         return call.tokenizer if call is not None else self.held
+
+    def different_texts(self):
+        return len(set().union(*self.given.values()))
+
+    def others(self):
+        """The first calls of other tokenizers of the same vocabulary, for texts that the first one was never given."""
+        first = self.first_tokenizer()
+        calls = {id(call.tokenizer): call for call in reversed(self.calls)
+                 if call.tokenizer is not first and not call.bare
+                 and self.given[id(first)].isdisjoint(self.given[id(call.tokenizer)])}
+        vocabulary = first.get_vocab() if calls else None
+        return [call for call in list(calls.values())[-OTHERS:] if call.tokenizer.get_vocab() == vocabulary]
 
     def unknown_id(self):
         return getattr(self.first_tokenizer(), "unk_token_id", None)

@@ -206,6 +206,16 @@ class Split:
 
 
 @dataclass
+class OtherTokenizer:
+    """A second tokenizer of the script's with the same vocabulary, and how it reads its texts."""
+    name: str                           # name_or_path
+    same_share: float                   # of its texts, those of which the first tokenizer makes the same ids
+    unknown_share: float                # of the ids that it makes
+    texts: int                          # that were compared
+    site: Site | None = None            # of its first call
+
+
+@dataclass
 class Tokenizer:
     """The tokenizer that the script called, and what it did to a sample of the texts."""
     name: str = ""                      # name_or_path
@@ -224,6 +234,7 @@ class Tokenizer:
     own_agreement: float | None = None  # share of sampled token ids that mean the same token in the tokenizer that
                                         # lies with the encoder's checkpoint; None: no such tokenizer at hand
     different_texts: int | None = None  # that the script gave it in all, of any data set
+    other: OtherTokenizer | None = None     # of the same vocabulary, for texts that this one was never given
 
 
 @dataclass

@@ -3,7 +3,6 @@
 judge.py asks each of these once and keeps the answers in the Judgement, which is all that report and look read.
 """
 
-from diagnosis.faults import catalogue
 from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.measures import crash_line
@@ -17,8 +16,7 @@ def outcome(record, judgement):
     """
     if judgement.reason:
         return ""
-    stopped = any(finding.level == "error" and catalogue()[finding.name].EFFECT == "stops"
-                  for finding in judgement.findings)
+    stopped = any(finding.level == "error" and finding.effect == "stops" for finding in judgement.findings)
     return DOES_NOT_LEARN if stopped and not has_learned(record) else measured(record)
 
 
@@ -64,7 +62,7 @@ def effect_on_learning(record, finding, outcome):
     """The outcome and what this finding has to do with it, in words that begin the verdict."""
     if explains_crash(record, finding) and not record.optimizer_steps:
         return "crashes before it learns anything"
-    misleads = catalogue()[finding.name].EFFECT == "misleads"
+    misleads = finding.effect == "misleads"
     if outcome in ("", LEARNS):
         but = f"{outcome}, but " if outcome else ""
         return f"{but}its figures mislead" if misleads else "learns less than it could"

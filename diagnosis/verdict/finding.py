@@ -19,6 +19,7 @@ class Finding:
     fix       one or two sentences: the smallest change that mends it
     where     the line, where known
     name      filled in by judge.py from the check's file name
+    effect    'stops', 'slows' or 'misleads'; filled in by judge.py from the check's EFFECT where this finding says nothing
     set_by    where the value that acts in that line is set; filled in by judge.py from the check's SET_BY
     cures     what the trials of its cure showed, in order; the last one is the report's
     untried   why there was none
@@ -30,6 +31,7 @@ class Finding:
     fix: str
     where: Site | None = None
     name: str = field(default="")
+    effect: str = ""
     set_by: Setting | None = None
     cures: list["Cure"] = field(default_factory=list)
     untried: str = ""

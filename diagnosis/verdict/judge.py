@@ -37,7 +37,8 @@ def judge(record):
         elif isinstance(outcome, NotMeasured):
             judgement.not_checked.append((name, outcome.reason))
         else:
-            outcome.name, outcome.set_by = name, _set_by(fault, record, outcome)
+            outcome.name, outcome.effect = name, outcome.effect or fault.EFFECT
+            outcome.set_by = _set_by(fault, record, outcome)
             judgement.findings.append(outcome)
     judgement.findings = in_order_of_cause(judgement.findings, faults)
     if not record.optimizer_steps:      # a crash before the first step comes before all that it kept from happening
@@ -92,7 +93,7 @@ def in_order_of_cause(findings, faults):
         fault = faults[finding.name]
         caused = any(grave.get(cause, len(LEVELS)) <= grave[finding.name] for cause in fault.CAUSED_BY)
         remark = finding.level != "error" and fault.GROUP == "data"     # may be meant; a line that is wrong is not
-        return (caused, grave[finding.name], remark, EFFECTS.index(fault.EFFECT), -explained[finding.name])
+        return (caused, grave[finding.name], remark, EFFECTS.index(finding.effect), -explained[finding.name])
 
     return sorted(findings, key=key)
 

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from diagnosis.faults import catalogue, majority_class
-from diagnosis.record.record import (Batch, Control, Crash, Encoder, FreezeAct, Module, Parameter, Record, Site, Split,
-                                     Step, Tokenizer)
+from diagnosis.record.record import (Batch, Control, Crash, Encoder, FreezeAct, Module, OtherTokenizer, Parameter,
+                                     Record, Site, Split, Step, Tokenizer)
 from diagnosis.verdict.conclusion import not_examined
 from diagnosis.verdict.finding import Finding, NotMeasured
 from diagnosis.verdict.judge import judge
@@ -779,6 +779,15 @@ def from_configuration(record, hidden_size=768):
     encoder.loaded_from, encoder.zero_bias_share, encoder.unit_norm_share = None, 1.0, 1.0
     encoder.hidden_size = hidden_size
     return record
+
+
+def test_a_second_tokenizer_that_reads_new_texts_otherwise_misleads():
+    record = healthy()
+    record.tokenizer.other = OtherTokenizer("tmp/vocab.txt", 0.95, 0.01, 200, LINE)
+    passes("tokenizer-mismatch", record)
+    record.tokenizer.other = OtherTokenizer("tmp/vocab.txt", 0.03, 0.16, 200, LINE)
+    finding = found("tokenizer-mismatch", record, "error")
+    assert (finding.effect, finding.where) == ("misleads", LINE) and "97 % of its texts" in finding.title
 
 
 def test_an_encoder_without_checkpoint_that_does_not_learn_is_an_error():

@@ -382,8 +382,11 @@ def test_the_tokenizer_is_seen_where_the_collate_function_calls_it(observe, tmp_
         for batch, y in DataLoader(rows, batch_size=4, shuffle=True, collate_fn=collate):
             loss = nn.CrossEntropyLoss()(model(**batch).logits, y)
             optimizer.zero_grad(); loss.backward(); optimizer.step()
+        BertTokenizerFast("vocab.txt")(["w3 w4"])
+        BertTokenizerFast("vocab.txt", do_lower_case=False)([f"W{n} w{n}" for n in range(20)])
         """, fresh=True)
     tokenizer = record.tokenizer
+    assert (tokenizer.other.texts, tokenizer.other.same_share, tokenizer.other.unknown_share) == (20, 0, 0.25)
     assert (tokenizer.unknown_id, tokenizer.pad_id, tokenizer.max_length, tokenizer.truncation) == (1, 0, 6, True)
     assert max(tokenizer.full_lengths) > 6 and max(tokenizer.kept_lengths) == 6
     assert record.training.complete and len(record.training.labels) == 240

@@ -82,7 +82,8 @@ def learning_run():
 def finding(name="schedule-per-epoch", level="error", title="the learning rate is 0 at every step", evidence=None,
             where=Site("train.py", 142, "scheduler.step()")):
     return Finding(level, title, evidence or {"optimizer_steps_seen": 40, "rates": [0.0] * 40, "base_lr": 2e-5},
-                   "it would warm up until epoch 300", "move line 142 into the batch loop", where, name)
+                   "it would warm up until epoch 300", "move line 142 into the batch loop", where, name,
+                   effect=catalogue()[name].EFFECT)
 
 
 def judged(record, *findings, passed=("mask-missing", "leakage"), not_checked=(), reason=""):
