@@ -19,7 +19,7 @@ class Finding:
     fix       one or two sentences: the smallest change that mends it
     where     the line, where known
     name      filled in by judge.py from the check's file name
-    effect    'stops', 'slows' or 'misleads'; filled in by judge.py from the check's EFFECT where this finding says nothing
+    effect    "stops", "slows" or "misleads"; filled in by judge.py from the check's EFFECT where the check gives none
     set_by    where the value that acts in that line is set; filled in by judge.py from the check's SET_BY
     cures     what the trials of its cure showed, in order; the last one is the report's
     untried   why there was none
