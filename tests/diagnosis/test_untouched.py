@@ -206,6 +206,24 @@ WAYS = {
 }
 
 
+PARQUET = """
+    import pandas, pyarrow, pyarrow.parquet
+    table = pyarrow.table({"text": ["a", "b"]})
+    pyarrow.parquet.write_table(table, "best.pt")
+    assert pyarrow.parquet.read_table("best.pt").num_rows == 2
+    table.to_pandas().to_parquet("log.txt")
+    assert list(pandas.read_parquet("log.txt").text) == ["a", "b"]
+    """
+
+
+def test_no_old_parquet_file_is_changed(folder):
+    pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    before = state(folder)
+    run(folder, PARQUET)
+    assert state(folder) == before
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_no_old_file_is_changed_and_the_script_finds_what_it_wrote(folder, way):
     before = state(folder)

@@ -10,7 +10,7 @@ from diagnosis.observe.untouched import system
 
 def watch(old_files):
     for name, look in (("torch", watch_torch), ("safetensors", watch_safetensors), ("tokenizers", watch_tokenizers),
-                       ("sqlite3.dbapi2", system.watch_databases)):
+                       ("pyarrow.parquet.core", watch_parquet), ("sqlite3.dbapi2", system.watch_databases)):
         if name in sys.modules:
             look(old_files, sys.modules[name])
         else:
@@ -61,6 +61,13 @@ def watch_safetensors(old_files, module):
     for name in ("safetensors.torch", "safetensors.numpy"):
         if name in sys.modules:
             sys.modules[name].serialize_file, sys.modules[name].safe_open = module.serialize_file, module.safe_open
+
+
+def watch_parquet(old_files, module):
+    """pandas and datasets write and read through these classes too."""
+    for kind, name, through in ((module.ParquetWriter, "where", writes), (module.ParquetFile, "source", reads),
+                                (module.ParquetDataset, "path_or_paths", reads)):
+        kind.__init__ = through(old_files, kind.__init__, 1, name)
 
 
 def watch_tokenizers(old_files, module):
