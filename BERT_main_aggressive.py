@@ -37,14 +37,15 @@ from training.encoder.finding import EncoderError, find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
 from training.encoder.pooling import POOLINGS, choose_pooling
 from training.encoder.processor import draw_dropout_quickly
+from training.precision import choose_precision
 from training.run import screen
 from training.run.data import change_texts, make_loaders, prepare_data
 from training.run.ensemble import keep_for_ensemble, say_ensemble
-from training.run.folder import Place, choose_run_folder, facts_of, make_folder
+from training.run.folder import Place, choose_run_folder, facts_of, make_folder, precision_begun_in
 from training.run.folds import run_folds
 from training.run.interruption import Interrupted, Interruption, command_to_resume
-from training.run.optimization import (Learner, batch_loss, choose_precision, class_loss_weights, count_steps, logits_of,
-                                       make_optimizer, make_schedule, warm_up_steps, weigh_group)
+from training.run.optimization import (Learner, batch_loss, class_loss_weights, count_steps, logits_of, make_optimizer,
+                                       make_schedule, warm_up_steps, weigh_group)
 from training.run.process import process_set_up
 from training.run.results import compare_reloaded, epoch_figures, write_page, write_results
 from training.run.search import search
@@ -105,7 +106,7 @@ WARMUP_RATIO = 0.1                  # share of all optimizer steps (not epochs) 
 WEIGHT_DECAY = 0.01                 # of AdamW; biases and norms have none
 MAX_GRAD_NORM = 1.0                 # gradients longer than this are shortened to it; 0: no clipping
 CLASS_WEIGHTS = False               # weigh each class in the loss by the inverse of its frequency
-ENABLE_FP16 = True                  # mixed precision on CUDA; elsewhere it has no effect
+ENABLE_FP16 = True                  # mixed precision: fp16 on CUDA, on a CPU bfloat16 where a timed product says it pays
 EARLY_STOPPING_PATIENCE = 3         # stop after so many epochs without a better macro-F1; 0: never
 SEED = 42                           # of the split, the order, the head's first weights and the dropout
 DETERMINISTIC = False               # on CUDA the same figures bit for bit each time, at some cost in speed; a CPU gives
@@ -166,7 +167,7 @@ def prepare(settings, team=ALONE):
     folder, lock = choose_run_folder(settings.OUTPUT_DIR, settings.RESUME) if team.rank == 0 else (None, None)
     folder = told_by_the_first(team, folder)
     transformers.set_seed(settings.SEED)
-    precision = choose_precision(settings.ENABLE_FP16)
+    precision = told_by_the_first(team, choose_precision(settings.ENABLE_FP16, precision_begun_in(folder)))
     data = prepare_data(settings)
     if len(data.training) < 2 * team.size:
         raise SettingError(f"{len(data.training)} rows to train on are too few for {team.size} processes")
@@ -176,16 +177,14 @@ def prepare(settings, team=ALONE):
     data.loaders = make_loaders(settings, sets, model, team)
     if data.test is not None:
         data.test.loader = data.loaders.pop()
-    told = keep_bottom(settings, model, sets[:2], precision.dtype is not None, folder, team.size == 1)
+    told = keep_bottom(settings, model, sets[:2], precision.dtype == torch.float16, folder, team.size == 1)
     if told:
         screen.say("cache", told)
     learner, steps = prepare_learner(settings, data, model, precision, team)
-    if not settings.AUGMENT:
-        # nothing reads the texts again
+    if not settings.AUGMENT:        # nothing reads the texts again
         data.training = Table(data.training.path, lines=data.training.lines, counts=data.training.counts)
     sums = table_sums(settings) | {"rows": rows_sha256(*sets)}
-    return data, learner, Place(folder, lock, team.rank == 0, settings, sums,
-                                facts_of(data, learner, steps))
+    return data, learner, Place(folder, lock, team.rank == 0, settings, sums, facts_of(data, learner, steps))
 
 
 def prepare_model(settings, names, precision, team):
@@ -452,7 +451,8 @@ def train(settings, arguments, command="", team=ALONE, hopeless=None):
         if data.test is not None:
             score_test_rows(data, learner, place, progress, evaluate)
         if place.writes:
-            screen.say("saved", compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best"))
+            with learner.precision.autocast():      # as the epochs were scored
+                screen.say("saved", compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best"))
         screen.say_results(place.folder, time.perf_counter() - began, learner.model)
         return 0
 

@@ -33,9 +33,9 @@ from throughput import device_name, make_trainer, read_rows, rows_at, script_tra
 import BERT_main_aggressive as script
 from training.constants import ConstantError
 from training.encoder.finding import EncoderError
+from training.precision import choose_precision
 from training.run.data import make_loaders
 from training.run.folder import versions
-from training.run.optimization import choose_precision
 from training.run.state import HARMLESS
 from training.settings import SettingError
 from training.texts.batches import encode

@@ -56,8 +56,9 @@ from training.encoder.end_to_end import QUERY
 from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, load_encoder
 from training.encoder.frozen import frozen_layers, keep_bottom
 from training.memory import M_MMAP_MAX, M_TRIM_THRESHOLD
+from training.precision import choose_precision
 from training.run.data import make_loaders, read_tables
-from training.run.optimization import Learner, choose_precision, count_steps, make_optimizer, make_schedule
+from training.run.optimization import Learner, count_steps, make_optimizer, make_schedule
 from training.run.process import compute_quickly
 from training.run.team import ALONE
 from training.settings import SettingError

@@ -32,9 +32,9 @@ from throughput import clock, clock_name
 import BERT_main_aggressive as script
 from training.constants import ConstantError
 from training.encoder.finding import EncoderError, find_encoder, quiet_transformers
+from training.precision import choose_precision
 from training.run.baseline import WORD
 from training.run.data import make_loaders, prepare_data
-from training.run.optimization import choose_precision
 from training.run.team import ALONE
 from training.settings import SettingError
 from training.texts.batches import encode

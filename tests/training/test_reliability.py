@@ -23,7 +23,8 @@ import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.files import file_sha256
 from training.memory import memory_bytes, out_of_memory
-from training.run.optimization import Learner, Precision
+from training.precision import Precision
+from training.run.optimization import Learner
 from training.run.tally import NumbersGoneWrong
 from training.run.team import ALONE
 from training.run.trouble import memory_advice
@@ -434,7 +435,7 @@ def test_a_scaler_that_skips_more_than_twenty_steps_in_a_row_stops_the_run(devic
 @on_both_devices
 def test_skipped_steps_in_a_row_are_counted_across_epochs(device, train, posts_csv, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "choose_precision",
-                        lambda enable_fp16: HopelessScale(torch.device(device), torch.float16, "fp16"))
+                        lambda enable_fp16, begun: HopelessScale(torch.device(device), torch.float16, "fp16"))
     status, screen, errors = train(TRAIN_PATH=posts_csv, NUM_EPOCHS=12, EARLY_STOPPING_PATIENCE=0)
     assert status == 1 and errors.count("\n") == 1, errors
     assert "epoch 4: the scaler has skipped 21 steps in a row, up to step 3 of the epoch" in errors     # 6 an epoch

@@ -23,7 +23,8 @@ from training.encoder.end_to_end import QUERY, end_to_end, row_length
 from training.encoder.finding import encoder_layers
 from training.encoder.frozen import BottomStates, seeing_bottom
 from training.encoder.processor import attend_on_cpu, draw_dropout_quickly, multiply_quickly, processor_features
-from training.run.optimization import Learner, batch_loss, choose_precision
+from training.precision import choose_precision
+from training.run.optimization import Learner, batch_loss
 from training.run.team import Team
 
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

@@ -17,11 +17,11 @@ import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from sklearn.svm import LinearSVC
 from training.encoder.end_to_end import end_to_end
+from training.precision import Precision
 from training.run import baseline as baseline_room
 from training.run.baseline import Baseline, measure_baselines
 from training.run.data import read_tables
-from training.run.optimization import (Learner, Precision, batch_loss, choose_precision, count_steps, make_optimizer,
-                                       make_schedule)
+from training.run.optimization import Learner, batch_loss, count_steps, make_optimizer, make_schedule
 from training.run.screen import meaning
 from training.run.team import ALONE
 from training.texts.batches import Encoded, LikeLengthBatches, encode, padded
@@ -38,6 +38,10 @@ def fp32(device):
 
 def fp16(device):
     return Precision(torch.device(device), torch.float16, "fp16")
+
+
+def bf16(device):
+    return Precision(torch.device(device), torch.bfloat16, "bf16")
 
 
 def small_model(dropout=0.0, **arguments):
@@ -192,7 +196,7 @@ def test_a_step_that_the_scaler_skips_costs_one_place_of_the_schedule_and_is_cou
 
 
 @pytest.mark.parametrize("device, precision_on", [
-    ("cpu", fp32), ("cpu", fp16), pytest.param("cuda", fp16, marks=pytest.mark.cuda)], indirect=["device"])
+    ("cpu", fp32), ("cpu", fp16), ("cpu", bf16), pytest.param("cuda", fp16, marks=pytest.mark.cuda)], indirect=["device"])
 def test_a_small_model_learns_its_rows_in_either_precision(device, precision_on):
     model, loader, precision = small_model().to(device), loader_of(random_rows(64), 16), precision_on(device)
     optimizer, schedule, _ = setup(model, loader, rate=3e-3, epochs=15)
@@ -213,14 +217,6 @@ def test_on_cuda_the_script_trains_in_fp16_and_learns(train, posts_csv, tmp_path
 def test_on_cuda_the_script_trains_in_fp32_where_it_is_asked_to(train, posts_csv):
     status, screen, _ = train(TRAIN_PATH=posts_csv, ENABLE_FP16=False)
     assert status == 0 and "precision  fp32    ENABLE_FP16 is off" in screen
-
-
-def test_without_cuda_the_script_says_that_fp16_has_no_effect(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    precision = choose_precision(enable_fp16=True)
-    assert precision.dtype is None and precision.name == "fp32"
-    assert precision.reason == "no CUDA device: ENABLE_FP16 has no effect here"
-    assert not precision.scaler().is_enabled()
 
 
 def test_class_weights_change_what_is_minimised_but_not_the_loss_that_is_reported():

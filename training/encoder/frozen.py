@@ -125,7 +125,7 @@ def keep_bottom(settings, model, datasets, half, folder, alone):
     """Keep what the frozen layers make of each text from its first time on, where that pays.
 
     Args:
-        half: keep it in fp16, as the run computes; a file on the disk is fp16 in any case.
+        half: keep it in fp16, as the run computes on CUDA; a file on the disk is fp16 in any case.
         folder: the run's; what does not fit into memory goes to its disk.
         alone: this process is the only one that trains.
 

@@ -98,6 +98,14 @@ def facts_of(data, learner, steps):
             "baseline": data.baseline.figures()}
 
 
+def precision_begun_in(folder):
+    """The name of the Precision of the run whose folder this is; None where none was begun there."""
+    try:
+        return json.loads((folder / "config.json").read_text("utf-8"))["precision"]
+    except (OSError, ValueError, LookupError):      # no run's, or a damaged one: the state is asked in resume()
+        return None
+
+
 def versions():
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__,
             "transformers": transformers.__version__, "scikit-learn": sklearn.__version__}

@@ -1,4 +1,4 @@
-"""What moves the weights: precision, loss, optimizer, schedule, and the Learner that holds them together."""
+"""What moves the weights: loss, optimizer, schedule, and the Learner that holds them together."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,31 +12,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel
 
 from training.encoder.frozen import seeing_bottom
+from training.precision import Precision
 from training.run.team import ALONE, Team, with_team
-
-
-@dataclass
-class Precision:
-    """What the forward pass computes in, and why."""
-    device: torch.device
-    dtype: torch.dtype | None       # of autocast; None: everything in float32
-    name: str                       # fp32 or fp16
-    reason: str = ""
-
-    def autocast(self):
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
-
-    def scaler(self):
-        """Lifts small fp16 gradients out of the range where they would round to zero; does nothing in float32."""
-        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-
-
-def choose_precision(enable_fp16):
-    if not torch.cuda.is_available():
-        return Precision(torch.device("cpu"), None, "fp32", "no CUDA device: ENABLE_FP16 has no effect here")
-    if not enable_fp16:
-        return Precision(torch.device("cuda"), None, "fp32", "ENABLE_FP16 is off")
-    return Precision(torch.device("cuda"), torch.float16, "fp16", "autocast with a gradient scaler; weights stay fp32")
 
 
 def make_optimizer(model, learning_rate, weight_decay, layer_decay=1.0, head_rate=0.0):

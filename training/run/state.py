@@ -114,7 +114,7 @@ def whole_state(learner, place, progress, of_each):
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished,
              "skipped_in_a_row": progress.skipped_in_a_row, "history": progress.history, "best": best,
              "constants": vars(place.settings), "data": place.sha256, "versions": versions(),
-             "device": str(learner.precision.device), "processes": learner.team.size,
+             "device": str(learner.precision.device), "precision": learner.precision.name, "processes": learner.team.size,
              "best_sha256": file_sha256(place.folder / "best" / "model.safetensors") if best else None}
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
             "ensemble": [epoch | {"probabilities": torch.from_numpy(epoch["probabilities"])}
@@ -195,8 +195,11 @@ def resume(learner, place):
         raise SettingError(f"{place.folder} was begun with {about['processes']} processes, not {learner.team.size}, and "
                            "what is learned depends on that: a batch is as many times BATCH_SIZE")
     own, device = state["own"][learner.team.rank], learner.precision.device
-    if str(device) != about["device"]:
-        say("", f"begun on {about['device']}, going on on {device}: the figures will not be the same bit for bit")
+    before, now = about["device"], str(device)
+    if before == now and "precision" in about:      # another device has its own
+        before, now = f"{before} in {about['precision']}", f"{now} in {learner.precision.name}"
+    if before != now:
+        say("", f"begun on {before}, going on on {now}: the figures will not be the same bit for bit")
     for name in ("model", "optimizer", "schedule", "scaler", "averaged"):
         if getattr(learner, name) is not None and state[name]:      # a scaler at rest, as on a CPU, has an empty state
             getattr(learner, name).load_state_dict(state[name])
