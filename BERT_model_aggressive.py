@@ -15,6 +15,7 @@ and one for each class added. data/README.md lists the formats; - is CSV from st
     python BERT_model_aggressive.py runs/mine/best posts.csv > scored.csv
     python BERT_model_aggressive.py runs/mine/best posts.jsonl.gz --TEXT_COLUMN=body > scored.jsonl
     cat posts.csv | python BERT_model_aggressive.py runs/mine/best - --COLUMN_NAMES=id,text > scored.csv
+    python BERT_model_aggressive.py runs/mine/best posts.csv --EXACT=True > scored.csv      float32 on any device
     python BERT_model_aggressive.py --EXPORT=onnx runs/mine/best        writes model.onnx there, for other programs
 
 | strategy | frozen                                             | trainable, bert-base with the BatchNorm head |
@@ -33,12 +34,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from training.encoder.end_to_end import end_to_end, ending_with_first_tokens, try_end_to_end
+from training.encoder.end_to_end import ending_with_first_tokens, try_end_to_end
 from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_modules, encoder_layers, find_encoder,
                                       first_line, load_encoder, quiet_transformers)
 from training.encoder.frozen import frozen_bottom, starting_above
@@ -48,8 +48,8 @@ from training.encoder.processor import multiply_quickly
 from training.export import ExportError, export_onnx
 from training.files import replaced_together
 from training.memory import out_of_memory
+from training.predicting import probabilities_of
 from training.scoring import open_to_score, score_table
-from training.texts.batches import tells_texts_apart
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
 
@@ -181,32 +181,23 @@ class BertSentimentClassifier(nn.Module):
     def device(self):
         return next(self.parameters()).device
 
-    @torch.no_grad()
     def predict(self, texts, batch_size=32, second_texts=None):
         """The labels [texts] and the classes' probabilities [texts, classes] of a list of texts, in their order.
 
         A model that was trained on pairs of texts takes each text's partner in second_texts.
-        Texts of like length share a batch; the model's training mode is left as it was.
+        batch_size is in texts of full length (training/predicting.py); the model's training mode is left as it was.
         """
         if isinstance(texts, str):
             raise TypeError("predict takes a list of texts, not one text")
         if bool(self.second_text_column) != (second_texts is not None):
             raise ValueError(f"a model of pairs of texts: give second_texts, the {self.second_text_column} of each"
                              if self.second_text_column else "a model of single texts: it takes no second_texts")
-        probabilities = numpy.zeros((len(texts), len(self.label_names)), dtype=numpy.float32)
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
-        typed = second_texts is not None and tells_texts_apart(self.tokenizer)
-        device, was_training = self.device(), self.training
+        was_training = self.training
         self.eval()
-        for start in range(0, len(order), batch_size):
-            rows = order[start:start + batch_size]
-            seconds = None if second_texts is None else [second_texts[row] for row in rows]
-            inputs = self.tokenizer([texts[row] for row in rows], seconds, truncation=True, max_length=self.max_length,
-                                    padding=True, return_token_type_ids=typed, return_tensors="pt")
-            layout = end_to_end(inputs["attention_mask"].sum(dim=1), inputs["input_ids"].shape[1]).to(device)
-            probabilities[rows] = self(**inputs.to(device), layout=layout).float().div(self.temperature).softmax(
-                dim=-1).cpu().numpy()
-        self.train(was_training)
+        try:
+            probabilities = probabilities_of(self, texts, second_texts, batch_size)
+        finally:
+            self.train(was_training)
         return [self.label_names[best] for best in probabilities.argmax(axis=1)], probabilities
 
     def parts(self):
@@ -326,7 +317,10 @@ def read_arguments(arguments):
                         help="whether cells may stand in double quotes (default: recognised)")
     parser.add_argument("--UNSURE_BELOW", default=0.0, type=float, metavar="P",
                         help="add a column that says unsure where the label's probability is lower (default: none)")
-    parser.add_argument("--BATCH_SIZE", default=64, type=int, metavar="N", help="texts at once (default: 64)")
+    parser.add_argument("--BATCH_SIZE", default=32, type=int, metavar="N",
+                        help="texts of the model's full length at once, and more of shorter ones (default: 32)")
+    parser.add_argument("--EXACT", default="False", choices=("True", "False"), metavar="True|False",
+                        help="compute in float32, not in fp16 or bfloat16 where the device is quicker at it")
 
     def refuse(message):        # in one line; argparse's own way is several
         print(f"error: {message} (--help shows how to call this)", file=sys.stderr)
@@ -340,6 +334,7 @@ def read_arguments(arguments):
         parser.error(f"--BATCH_SIZE={settings.BATCH_SIZE}: at least one text is predicted at once")
     if not 0 <= settings.UNSURE_BELOW <= 1:
         parser.error(f"--UNSURE_BELOW={settings.UNSURE_BELOW}: a probability is a number from 0 to 1")
+    settings.EXACT = settings.EXACT == "True"
     settings.COLUMN_NAMES = [name.strip() for name in settings.COLUMN_NAMES.split(",") if name.strip()]
     return settings
 
@@ -370,16 +365,15 @@ def main(arguments):
         second_column = model.second_text_column and (settings.SECOND_TEXT_COLUMN or model.second_text_column)
         source, *columns = open_to_score(settings.table, (settings.TEXT_COLUMN, second_column), settings.COLUMN_NAMES,
                                          settings.ENCODING, settings.QUOTING)
-        scored, total = score_table(model, source, sys.stdout, columns, settings.BATCH_SIZE, signals,
-                                    settings.UNSURE_BELOW)
+        scored, total, precision = score_table(model, source, sys.stdout, columns, settings, signals)
     except (EncoderError, TableError, ExportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        print(f"error: memory does not hold {settings.BATCH_SIZE} texts at once; give a smaller --BATCH_SIZE",
-              file=sys.stderr)
+        print(f"error: memory does not hold {settings.BATCH_SIZE} texts of {model.max_length} tokens at once; give a "
+              "smaller --BATCH_SIZE", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: the table written is not whole", file=sys.stderr)
@@ -390,7 +384,7 @@ def main(arguments):
             return 141
         print(f"error: standard output cannot be written: {error.strerror or error}", file=sys.stderr)
         return 2
-    rate = f"{scored / (time.perf_counter() - began):,.0f} rows/s"
+    rate = f"{scored / (time.perf_counter() - began):,.0f} rows/s" + (f", {precision.name}" if precision.dtype else "")
     without = f": {total - scored:,} without text" if total > scored else ""
     print(f"scored {scored:,} of {total:,} rows{without} ({rate})", file=sys.stderr)
     return 0

@@ -7,6 +7,7 @@ encoder/        where the encoder comes from, and what makes it fast
 run/            what a run is made of beside its loop: data, optimization, states, what it says
 report/         the page of a run
 precision.py    what a forward pass computes in: float32, or mixed where the device is good at it
+predicting.py   texts to probabilities
 scoring.py      a table scored
 export.py       a saved model as ONNX
 files.py        files that are whole or not there

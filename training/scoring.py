@@ -3,11 +3,13 @@
 import csv
 import json
 import sys
+from functools import partial
 from types import SimpleNamespace
 
-import torch
 from tqdm.auto import tqdm
 
+from training.precision import choose_precision
+from training.predicting import mixed_probabilities
 from training.texts.columns import choose_columns
 from training.texts.reading import cell_text, open_source, stream_rows
 
@@ -19,17 +21,21 @@ CHUNK_CHARACTERS = 16_000_000   # 64 MB at most
 JSON = ("json", "list")         # kinds of format; both are written as JSON lines
 
 
-def score_table(model, source, output, columns=("text",), batch_size=64, signals=(), unsure_below=0.0):
-    """Write a table with the predictions as further columns to an open text file; (rows with text, rows).
+def score_table(model, source, output, columns, settings, signals=()):
+    """Write a table with the predictions as further columns to an open text file; (rows with text, rows, Precision).
 
     Args:
         source, columns: the table and its columns of texts, from open_to_score().
-        unsure_below: where this is not 0, a last column says "unsure" of labels whose probability is lower.
+        settings: .BATCH_SIZE as in predicting.py; .EXACT: in float32 whatever the device; .UNSURE_BELOW: where this is
+            not 0, a last column says "unsure" of labels whose probability is lower.
+        signals: filled where Ctrl-C was noted.
 
     Raises:
         TableError: the table cannot be read; the chunks above the fault are written.
     """
-    rows = stream_rows(source)
+    precision = choose_precision(not settings.EXACT)
+    predict = partial(mixed_probabilities, model, precision, batch_size=settings.BATCH_SIZE)
+    rows, unsure_below = stream_rows(source), settings.UNSURE_BELOW
     wanted = ["label", "probability", *model.label_names, *["unsure"] * (unsure_below > 0)]
     if source.format.kind in JSON:      # any row may hold one of the names, so all are looked at first
         header = {key for _, values, _ in rows for key in values if key.endswith(tuple(wanted))}
@@ -44,7 +50,7 @@ def score_table(model, source, output, columns=("text",), batch_size=64, signals
     scored = total = 0
     with tqdm(unit=" rows", disable=None) as bar:
         for texts, originals in chunks(rows, columns):
-            results = predict_rows(model, texts, batch_size, bar, signals)
+            results = predict_rows(predict, model.label_names, texts, bar, signals)
             for row, original in enumerate(originals):
                 values = results.get(row, [None] * len(names))
                 if unsure_below and row in results:
@@ -52,7 +58,7 @@ def score_table(model, source, output, columns=("text",), batch_size=64, signals
                 write(original, values)
             output.flush()
             scored, total = scored + len(results), total + len(originals)
-    return scored, total
+    return scored, total, precision
 
 
 def open_to_score(path, columns, column_names=(), encoding="", quoting=""):
@@ -122,24 +128,21 @@ def chunks(rows, columns):
         yield texts, originals
 
 
-def predict_rows(model, texts, batch_size, bar, signals):
+def predict_rows(predict, label_names, texts, bar, signals):
     """{row: [label, its probability, each class's probability]} of the rows that have all their texts.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was noted in signals.
     """
-    device = model.device()
-    order = sorted((row for row, of_row in enumerate(texts) if all(of_row)), key=lambda row: sum(map(len, texts[row])))
-    bar.update(len(texts) - len(order))
-    results = {}
-    for start in range(0, len(order), batch_size):      # batch by batch, or the bar would stand still for minutes
+    def after(rows):
         if signals:
             raise KeyboardInterrupt
-        rows = order[start:start + batch_size]
-        first, *second = map(list, zip(*(texts[row] for row in rows)))
-        with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-            labels, probabilities = model.predict(first, batch_size, *second)
-        for row, label, shares in zip(rows, labels, probabilities.astype(float).round(4).tolist()):
-            results[row] = [label, max(shares), *shares]
-        bar.update(len(rows))
-    return results
+        bar.update(rows)
+
+    whole = [row for row, of_row in enumerate(texts) if all(of_row)]
+    after(len(texts) - len(whole))
+    if not whole:
+        return {}
+    probabilities = predict(*zip(*(texts[row] for row in whole)), after=after)
+    return {row: [label_names[best], max(shares), *shares] for row, best, shares in
+            zip(whole, probabilities.argmax(axis=1), probabilities.astype(float).round(4).tolist())}

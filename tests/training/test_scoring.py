@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pretended
 import pytest
@@ -17,7 +18,8 @@ from conftest import ROOT, on_cuda, posts, write_csv
 
 import BERT_model_aggressive as module
 from BERT_model_aggressive import BertSentimentClassifier
-from training import scoring
+from training import precision, scoring
+from training.predicting import batches_of, one_ahead
 from training.scoring import free_names
 
 CLASSES = ["Irrelevant", "Negative", "Neutral", "Positive"]
@@ -52,7 +54,7 @@ def score(folder, capsys):
 
 
 def in_a_process(folder, table, *options, python=sys.executable, **how):
-    return subprocess.run([python, SCRIPT, folder, table, *options], capture_output=True, timeout=120, **how)
+    return subprocess.run([python, SCRIPT, folder, table, "--EXACT=True", *options], capture_output=True, timeout=120, **how)
 
 
 def parsed(text, delimiter=","):
@@ -115,7 +117,7 @@ def test_a_device_that_does_not_hold_a_batch_is_told_in_one_line(device, tmp_pat
     monkeypatch.setattr(module, "score_table", short_of_memory)
     status, _, errors = score(write_csv(tmp_path / "t.csv", [["love"]] * 50, ["text"]))
     assert (status, errors.splitlines()[-1]) == (
-        2, "error: memory does not hold 64 texts at once; give a smaller --BATCH_SIZE")
+        2, "error: memory does not hold 32 texts of 32 tokens at once; give a smaller --BATCH_SIZE")
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".jsonl.gz"])
@@ -274,6 +276,58 @@ def test_encoding_and_quotes_can_be_named(tmp_path, score):
     (tmp_path / "t.csv").write_bytes('text\n"great café\n'.encode("cp1252"))
     status, output, _ = score(tmp_path / "t.csv", "--ENCODING=cp1252", "--QUOTING=none")
     assert status == 0 and parsed(output)[1][0] == '"great café'
+
+
+# Fast
+
+def counted_texts(monkeypatch):
+    """A list that takes, from now on, the number of texts of each batch that a classifier computes."""
+    computed, forward = [], BertSentimentClassifier.forward
+
+    def counting(model, input_ids, *others, **named):
+        computed.append(len(input_ids))
+        return forward(model, input_ids, *others, **named)
+
+    monkeypatch.setattr(BertSentimentClassifier, "forward", counting)
+    return computed
+
+
+def test_texts_of_the_same_tokens_are_computed_once(tmp_path, score, model, monkeypatch):
+    texts = ["love it", "hate it", "Love  IT", "price"] * 200 + ["it is " * 40 + word for word in ("great", "awful")]
+    expected, computed = predicted(model, texts), counted_texts(monkeypatch)
+    status, output, errors = score(write_csv(tmp_path / "t.csv", [[text] for text in texts], ["text"]))
+    assert status == 0 and "scored 802 of 802 rows" in errors
+    assert_close([row[1:] for row in parsed(output)[1:]], expected)
+    assert sum(computed) == 4 + 1       # the last two are cut alike; "love it" stands in both shares that are tokenized
+
+
+def test_a_batch_has_so_many_positions_and_a_text_that_is_longer_is_one_of_its_own():
+    texts = [("x" * length, ()) for length in (1, 2, 3, 3, 4, 9)]
+    assert [[len(ids) for ids, _ in batch] for batch in batches_of(texts, 8)] == [[1, 2], [3, 3], [4], [9]]
+
+
+def test_the_next_texts_are_tokenized_while_others_are_computed():
+    begun = [threading.Event() for _ in range(3)]
+    results = one_ahead(lambda number: begun[number].set() or number, range(3))
+    for number in range(3):
+        assert next(results) == number
+        assert number == 2 or begun[number + 1].wait(10)
+    assert list(one_ahead(str, [])) == []
+
+
+def test_in_bfloat16_the_labels_are_those_of_float32_and_exact_asks_for_float32(tmp_path, score, model, monkeypatch):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 2.0)
+    texts = [text for text, _ in posts(300)]
+    table, expected = write_csv(tmp_path / "t.csv", [[text] for text in texts], ["text"]), predicted(model, texts)
+    status, output, errors = score(table)
+    cells = [row[1:] for row in parsed(output)[1:]]
+    assert status == 0 and errors.endswith(" rows/s, bf16)\n")
+    shares, wanted = ([[float(cell) for cell in row[1:]] for row in rows] for rows in (cells, expected))
+    assert [row[0] for row in cells] == [row[0] for row in expected]
+    assert shares != wanted and all(row == pytest.approx(other, abs=0.01) for row, other in zip(shares, wanted))
+    status, output, errors = score(table, "--EXACT=True")
+    assert status == 0 and errors.endswith(" rows/s)\n")
+    assert_close([row[1:] for row in parsed(output)[1:]], expected)
 
 
 # Memory
