@@ -106,7 +106,7 @@ WARMUP_RATIO = 0.1                  # share of all optimizer steps (not epochs) 
 WEIGHT_DECAY = 0.01                 # of AdamW; biases and norms have none
 MAX_GRAD_NORM = 1.0                 # gradients longer than this are shortened to it; 0: no clipping
 CLASS_WEIGHTS = False               # weigh each class in the loss by the inverse of its frequency
-ENABLE_FP16 = True                  # mixed precision: fp16 on CUDA, on a CPU bfloat16 where a timed product says it pays
+ENABLE_FP16 = True                  # mixed precision: fp16 on CUDA; on a CPU bfloat16, where a timed product says so
 EARLY_STOPPING_PATIENCE = 3         # stop after so many epochs without a better macro-F1; 0: never
 SEED = 42                           # of the split, the order, the head's first weights and the dropout
 DETERMINISTIC = False               # on CUDA the same figures bit for bit each time, at some cost in speed; a CPU gives
@@ -183,8 +183,8 @@ def prepare(settings, team=ALONE):
     learner, steps = prepare_learner(settings, data, model, precision, team)
     if not settings.AUGMENT:        # nothing reads the texts again
         data.training = Table(data.training.path, lines=data.training.lines, counts=data.training.counts)
-    sums = table_sums(settings) | {"rows": rows_sha256(*sets)}
-    return data, learner, Place(folder, lock, team.rank == 0, settings, sums, facts_of(data, learner, steps))
+    sums, facts = table_sums(settings) | {"rows": rows_sha256(*sets)}, facts_of(data, learner, steps)
+    return data, learner, Place(folder, lock, team.rank == 0, settings, sums, facts)
 
 
 def prepare_model(settings, names, precision, team):
@@ -201,8 +201,7 @@ def prepare_model(settings, names, precision, team):
         source.name, len(names), settings.DROPOUT, settings.FREEZE_STRATEGY, settings.HEAD, pooling=pooling,
         label_names=names, max_length=settings.MAX_LENGTH, second_text_column=settings.SECOND_TEXT_COLUMN,
         encoder=encoder, tokenizer=tokenizer).to(precision.device)
-    why_padded = model.run_end_to_end()
-    screen.say_model(model, precision, why_padded)
+    screen.say_model(model, precision, why_padded=model.run_end_to_end())
     if precision.device.type == "cpu":
         draw_dropout_quickly(model)
     if team.size > 1:
@@ -452,7 +451,8 @@ def train(settings, arguments, command="", team=ALONE, hopeless=None):
             score_test_rows(data, learner, place, progress, evaluate)
         if place.writes:
             with learner.precision.autocast():      # as the epochs were scored
-                screen.say("saved", compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best"))
+                told = compare_reloaded(BertSentimentClassifier, data, progress.best, place.folder / "best")
+            screen.say("saved", told)
         screen.say_results(place.folder, time.perf_counter() - began, learner.model)
         return 0
 

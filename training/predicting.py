@@ -9,7 +9,7 @@ from training.encoder.end_to_end import end_to_end
 from training.texts.batches import tells_texts_apart
 
 TEXTS_TOKENIZED = 512       # at once: while they are computed, the next ones are
-CLOSE = 0.01                # apart: two best classes closer than this are computed again in float32, lest rounding swap them
+CLOSE = 0.01                # apart: rows whose two best classes are closer are computed again, lest rounding swap them
 
 
 def mixed_probabilities(model, precision, texts, seconds=None, batch_size=32, after=lambda rows: None):

@@ -54,7 +54,8 @@ def score(folder, capsys):
 
 
 def in_a_process(folder, table, *options, python=sys.executable, **how):
-    return subprocess.run([python, SCRIPT, folder, table, "--EXACT=True", *options], capture_output=True, timeout=120, **how)
+    command = [python, SCRIPT, folder, table, "--EXACT=True", *options]
+    return subprocess.run(command, capture_output=True, timeout=120, **how)
 
 
 def parsed(text, delimiter=","):

@@ -196,7 +196,8 @@ def test_a_step_that_the_scaler_skips_costs_one_place_of_the_schedule_and_is_cou
 
 
 @pytest.mark.parametrize("device, precision_on", [
-    ("cpu", fp32), ("cpu", fp16), ("cpu", bf16), pytest.param("cuda", fp16, marks=pytest.mark.cuda)], indirect=["device"])
+    ("cpu", fp32), ("cpu", fp16), ("cpu", bf16), pytest.param("cuda", fp16, marks=pytest.mark.cuda)],
+    indirect=["device"])
 def test_a_small_model_learns_its_rows_in_either_precision(device, precision_on):
     model, loader, precision = small_model().to(device), loader_of(random_rows(64), 16), precision_on(device)
     optimizer, schedule, _ = setup(model, loader, rate=3e-3, epochs=15)

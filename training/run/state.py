@@ -114,7 +114,8 @@ def whole_state(learner, place, progress, of_each):
     about = {"epoch": progress.epoch, "step": progress.step, "finished": progress.finished,
              "skipped_in_a_row": progress.skipped_in_a_row, "history": progress.history, "best": best,
              "constants": vars(place.settings), "data": place.sha256, "versions": versions(),
-             "device": str(learner.precision.device), "precision": learner.precision.name, "processes": learner.team.size,
+             "device": str(learner.precision.device), "precision": learner.precision.name,
+             "processes": learner.team.size,
              "best_sha256": file_sha256(place.folder / "best" / "model.safetensors") if best else None}
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
             "ensemble": [epoch | {"probabilities": torch.from_numpy(epoch["probabilities"])}
