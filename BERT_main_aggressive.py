@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from BERT_model_aggressive import FREEZE_STRATEGIES, HEADS, BertSentimentClassifier
 from diagnosis.look import PlannedRun, Rows, errors, look
 from training.constants import ConstantError, help_text, read_constants
-from training.encoder.finding import EncoderError, find_encoder, load_encoder
+from training.encoder.finding import EncoderError, begin_to_find_encoder, load_encoder
 from training.encoder.frozen import keep_bottom
 from training.encoder.pooling import POOLINGS, choose_pooling
 from training.encoder.processor import draw_dropout_quickly
@@ -168,10 +168,11 @@ def prepare(settings, team=ALONE):
     folder = told_by_the_first(team, folder)
     transformers.set_seed(settings.SEED)
     precision = told_by_the_first(team, choose_precision(settings.ENABLE_FP16, precision_begun_in(folder)))
+    source = begin_to_find_encoder(settings.MODEL_NAME)     # the hub has time to answer
     data = prepare_data(settings)
     if len(data.training) < 2 * team.size:
         raise SettingError(f"{len(data.training)} rows to train on are too few for {team.size} processes")
-    model = prepare_model(settings, data.names, precision, team)
+    model = prepare_model(settings, data.names, source(), precision, team)
     sets = [encode(table.texts, labels, model.tokenizer, settings.MAX_LENGTH, table.seconds)
             for table, labels in data.tables()]
     data.loaders = make_loaders(settings, sets, model, team)
@@ -187,9 +188,8 @@ def prepare(settings, team=ALONE):
     return data, learner, Place(folder, lock, team.rank == 0, settings, sums, facts)
 
 
-def prepare_model(settings, names, precision, team):
-    """The classifier on its device, as the settings ask for it."""
-    source = find_encoder(settings.MODEL_NAME)
+def prepare_model(settings, names, source, precision, team):
+    """The classifier on its device, as the settings ask for it, with the encoder of an EncoderSource."""
     screen.say_encoder(source, settings.MODEL_NAME)
     encoder, tokenizer = load_encoder(source)
     longest = getattr(encoder.config, "max_position_embeddings", settings.MAX_LENGTH)

@@ -53,7 +53,7 @@ import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.constants import ConstantError
 from training.encoder.end_to_end import QUERY
-from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, load_encoder
+from training.encoder.finding import EncoderError, embedded_encoder, encoder_layers, find_encoder, load_encoder
 from training.encoder.frozen import frozen_layers, keep_bottom
 from training.memory import M_MMAP_MAX, M_TRIM_THRESHOLD
 from training.precision import choose_precision
@@ -403,7 +403,7 @@ def starting_model(settings, names, precision, size=""):
     """The classifier on its device; the same seed gives the same weights."""
     transformers.set_seed(settings.SEED)
     if not size:
-        return script.prepare_model(settings, names, precision, ALONE)
+        return script.prepare_model(settings, names, find_encoder(settings.MODEL_NAME), precision, ALONE)
     _, tokenizer = load_encoder(embedded_encoder("for its tokenizer"))
     encoder = transformers.AutoModel.from_config(transformers.BertConfig(), dtype=torch.float32)    # its defaults are
                                                                                                     # bert-base's size

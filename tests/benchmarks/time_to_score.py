@@ -138,7 +138,7 @@ def accuracy_of(model, inputs, labels, tokenizer, device):
 def frozen_features(settings, data, device):
     """Logistic regression on what the encoder, which is not trained, gives of each text."""
     precision = choose_precision(settings.ENABLE_FP16)
-    model = quietly(script.prepare_model, settings, data.names, precision, ALONE)
+    model = quietly(script.prepare_model, settings, data.names, find_encoder(settings.MODEL_NAME), precision, ALONE)
     model.classifier = torch.nn.Identity()
     sets = [encode(table.texts, labels, model.tokenizer, settings.MAX_LENGTH, table.seconds)
             for table, labels in data.tables()]

@@ -449,7 +449,7 @@ class HopelessScale(Precision):
 
 
 def test_out_of_memory_before_the_first_step_is_told_in_one_line(train, posts_csv, monkeypatch):
-    monkeypatch.setattr(script, "find_encoder", lambda name: torch.empty(10**15))
+    monkeypatch.setattr(script, "begin_to_find_encoder", lambda name: torch.empty(10**15))
     status, _, errors = train(TRAIN_PATH=posts_csv)
     assert status == 1 and errors.startswith("error: out of memory: ") and errors.count("\n") == 1
 

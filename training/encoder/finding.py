@@ -5,7 +5,9 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import threading
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -45,12 +47,22 @@ def find_encoder(model_name, models_folder="models"):
     Raises:
         EncoderError: any other name that none of the three has; the message lists the ways out.
     """
+    return begin_to_find_encoder(model_name, models_folder)()
+
+
+def begin_to_find_encoder(model_name, models_folder="models"):
+    """A function that gives what find_encoder gives, or raises; the hub has been asked when it is called."""
     for folder in (Path(models_folder) / model_name, Path(model_name)):
         if (folder / "config.json").is_file():
-            return EncoderSource(str(folder), model_name, f"local folder {folder}")
+            return partial(EncoderSource, str(folder), model_name, f"local folder {folder}")
     if _is_cached(model_name):
-        return EncoderSource(model_name, model_name, "the hub's cache on this machine")
-    answer = _ask_hub(model_name)
+        return partial(EncoderSource, model_name, model_name, "the hub's cache on this machine")
+    return partial(_not_here, model_name, models_folder, _ask_hub(model_name))
+
+
+def _not_here(model_name, models_folder, answer_of_hub):
+    """The source of an encoder that only the hub can have, or the embedded one."""
+    answer = answer_of_hub()
     if answer is None:
         return EncoderSource(model_name, model_name, "the model hub")
     if model_name == DEFAULT_ENCODER:
@@ -73,9 +85,10 @@ def _is_cached(model_name):
 
 
 def _ask_hub(model_name):
-    """None if the hub offers this model, else why not, in words. In a thread: a name look-up obeys no time limit."""
+    """A function that gives None if the hub offers this model, else why not, in words; it waits until HUB_SECONDS after
+    the asking. In a thread: a name look-up obeys no time limit."""
     if constants.HF_HUB_OFFLINE:
-        return "offline mode is set (HF_HUB_OFFLINE)"
+        return lambda: "offline mode is set (HF_HUB_OFFLINE)"
     answers = []
 
     def ask():
@@ -87,10 +100,15 @@ def _ask_hub(model_name):
         except Exception as error:      # whatever the network throws means the same here: not to be had
             answers.append(f"hub not reached ({type(error).__name__})")
 
-    thread = threading.Thread(target=ask, daemon=True)
+    def answer():
+        if thread.is_alive():
+            import transformers.modeling_utils      # two seconds, which loading takes anyway
+        thread.join(max(0.0, asked + HUB_SECONDS - time.monotonic()))
+        return answers[0] if answers else f"hub not reached in {HUB_SECONDS:.0f} s"
+
+    thread, asked = threading.Thread(target=ask, daemon=True), time.monotonic()
     thread.start()
-    thread.join(HUB_SECONDS)
-    return answers[0] if answers else f"hub not reached in {HUB_SECONDS:.0f} s"
+    return answer
 
 
 def embedded_encoder(reason):
