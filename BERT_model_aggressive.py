@@ -44,11 +44,11 @@ from training.encoder.finding import (DEFAULT_ENCODER, EncoderError, embedding_m
 from training.encoder.frozen import frozen_bottom, starting_above
 from training.encoder.hub_format import own_names, stored_names, whole_config
 from training.encoder.pooling import POOLINGS, choose_pooling, mean_end_to_end, mean_of_rows
-from training.encoder.processor import multiply_quickly
 from training.export import ExportError, export_onnx
 from training.files import replaced_together
 from training.memory import out_of_memory
 from training.predicting import probabilities_of
+from training.run.process import compute_quickly
 from training.scoring import open_to_score, score_table
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
@@ -360,7 +360,7 @@ def main(arguments):
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.run_end_to_end()
         if model.device().type == "cpu":
-            multiply_quickly()
+            compute_quickly()
         began = time.perf_counter()
         second_column = model.second_text_column and (settings.SECOND_TEXT_COLUMN or model.second_text_column)
         source, *columns = open_to_score(settings.table, (settings.TEXT_COLUMN, second_column), settings.COLUMN_NAMES,

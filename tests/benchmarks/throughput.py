@@ -10,7 +10,8 @@
 `naive` is the loop people write: every text tokenized when it is asked for, padded to MAX_LENGTH, the loss fetched at
 each step. `trainer` is transformers' Trainer with its defaults, `trainer grouped` the same with rows of like length
 together, `script` what BERT_main_aggressive.py does. The model is this script's in all four, so that only the feeding
-differs. Further ways, for --only: `script padded` runs like-length batches as padded rows and not end to end, `script
+differs, and all compute in the same precision: on a CPU with units for bfloat16 in that, as the Trainer does with
+`bf16=True`; `naive fp32`, `trainer fp32` and `script fp32` are there too then, the same in float32. Further ways, for --only: `script padded` runs like-length batches as padded rows and not end to end, `script
 compiled` has torch.compile make its layers but the top one, `trainer flash` is the grouped one with flash attention,
 where the package flash-attn is there. Each way trains on other rows first, which do not count, then one epoch of the counted rows; making loaders
 and optimizers does not count, nor does tokenizing up front, whose seconds stand below the table.
@@ -34,6 +35,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,8 +169,8 @@ def make_trainer(settings, model, rows, precision, folder, **arguments):
     arguments = transformers.TrainingArguments(
         folder, per_device_train_batch_size=settings.BATCH_SIZE, learning_rate=settings.LEARNING_RATE,
         weight_decay=settings.WEIGHT_DECAY, max_grad_norm=settings.MAX_GRAD_NORM, seed=settings.SEED,
-        fp16=precision.dtype is not None, use_cpu=precision.device.type == "cpu", report_to=[], save_strategy="no",
-        disable_tqdm=True, **arguments)
+        fp16=precision.dtype == torch.float16, bf16=precision.dtype == torch.bfloat16,
+        use_cpu=precision.device.type == "cpu", report_to=[], save_strategy="no", disable_tqdm=True, **arguments)
     trainer = transformers.Trainer(WithLoss(model), arguments, train_dataset=dataset,
                                    data_collator=transformers.DataCollatorWithPadding(model.tokenizer))
     trainer.remove_callback(transformers.PrinterCallback)
@@ -195,7 +197,8 @@ def script_training(settings, model, rows, precision, epochs, cached=False):
     script's own parts."""
     encoded = encode(*rows, model.tokenizer, settings.MAX_LENGTH)
     if cached:
-        print(keep_bottom(settings, model, [encoded], precision.dtype is not None, Path(settings.OUTPUT_DIR), alone=True))
+        print(keep_bottom(settings, model, [encoded], precision.dtype == torch.float16, Path(settings.OUTPUT_DIR),
+                          alone=True))
     loader, _ = make_loaders(settings, [encoded, encoded], model)
     _, steps = count_steps(len(loader), settings.GRADIENT_ACCUMULATION_STEPS, epochs)
     optimizer = make_optimizer(model, settings.LEARNING_RATE, settings.WEIGHT_DECAY, settings.LAYER_LR_DECAY,
@@ -252,15 +255,23 @@ def script_compiled(settings, model, rows, precision):
             del layer.forward
 
 
+def in_float32(way):
+    """The same way, whatever the precision of the others."""
+    return lambda settings, model, rows, precision: way(settings, model, rows, replace(precision, dtype=None))
+
+
 SCRIPT = "script"
 WAYS = {"naive": naive, "trainer": trainer, "trainer grouped": trainer_grouped, SCRIPT: script_itself}
-FURTHER_WAYS = {"trainer flash": trainer_flash, "script padded": script_padded, "script compiled": script_compiled}
+IN_FLOAT32 = {f"{way} fp32": in_float32(WAYS[way]) for way in ("naive", "trainer", SCRIPT)}
+FURTHER_WAYS = {"trainer flash": trainer_flash, "script padded": script_padded, "script compiled": script_compiled,
+                **IN_FLOAT32}
+SPARING = (SCRIPT, "script compiled", "script fp32")    # ways that do without what nothing reads in the top layer
 
 
-def chosen_ways(only):
+def chosen_ways(only, precision):
     """Names of the ways to compare: without a regular expression the usual ones, else those that it finds."""
     if not only:
-        return list(WAYS)
+        return [*WAYS, *IN_FLOAT32] if precision.dtype == torch.bfloat16 else list(WAYS)
     found = [way for way in WAYS | FURTHER_WAYS if re.search(only, way) or way == SCRIPT]
     if "trainer flash" in found and not is_flash_attn_2_available():
         print("trainer flash is left out: the package flash-attn is not here", file=sys.stderr)
@@ -417,10 +428,10 @@ def starting_model(settings, names, precision, size=""):
 
 def compare(settings, rounds, wanted, size="", only=""):
     """(figures of each way, conditions in words): the rounds, with their raw figures on standard error."""
-    ways = chosen_ways(only)
     if settings.GRADIENT_ACCUMULATION_STEPS > 1:
         raise SettingError("GRADIENT_ACCUMULATION_STEPS must be 1 here: the naive loop does not accumulate")
     precision = choose_precision(settings.ENABLE_FP16)
+    ways = chosen_ways(only, precision)
     training, _, names = read_rows(settings)
     warm_up, counted = draw_rows(settings, training, wanted)
     model = starting_model(settings, names, precision, size)
@@ -452,8 +463,10 @@ def compare(settings, rounds, wanted, size="", only=""):
     needed = dict.fromkeys(ways)
     if settings.FREEZE_STRATEGY == "none":
         needed = dict.fromkeys(ways, arithmetic(model.encoder, encoded.lengths()))
-        for way in {SCRIPT, "script compiled"} & {*ways} if model.first_position is not None else ():
+        for way in {*SPARING} & {*ways} if model.first_position is not None else ():
             needed[way] -= spared(model.encoder, encoded.lengths())
+    if precision.dtype is not None:     # the rate measured is not theirs
+        needed |= dict.fromkeys({*IN_FLOAT32} & {*ways})
     return figures(results, encoded.lengths(), needed, max(rates)), \
         conditions(settings, model, encoded, precision, rounds, max(rates), tokenizing)
 

@@ -10,10 +10,13 @@ import pytest
 from conftest import ROOT, write_csv
 
 import BERT_main_aggressive as script
+from BERT_model_aggressive import BertSentimentClassifier
+from training import precision
 
 sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 
 import equal_quality
+import scoring
 import throughput
 
 LONGEST = 60        # characters; the tiny BERT takes 64 tokens, and of most words each letter is one
@@ -41,6 +44,29 @@ def test_all_ways_train_on_the_same_rows_and_less_padding_is_counted_as_such(tin
     assert "96 rows" in told
     lines = throughput.table(ways)
     assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + len(ways)
+
+
+def test_where_bfloat16_pays_all_ways_are_in_it_and_three_in_float32_too(tiny_encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 2.0)
+    monkeypatch.setattr(throughput, "BIG_PRODUCT", {"cpu": 32})     # a minute where there are no such units
+    monkeypatch.setattr(throughput, "PRODUCT_TRIES", 1)
+    settings, usual = script.settings_from(constants(tiny_encoder, short_posts(tmp_path, 60))), list(throughput.WAYS)
+    ways, told = throughput.compare(settings, rounds=1, wanted=32)
+    assert list(ways) == [*usual, "naive fp32", "trainer fp32", "script fp32"] and "cpu bf16" in told
+    assert [way for way, one in ways.items() if one["of_rate"] is None] == list(ways)[4:]
+
+
+def test_a_table_is_scored_by_the_script_and_by_transformers_pipeline_alike(
+        tiny_encoder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scoring.importlib.util, "find_spec", lambda name: None)     # ten seconds of imports
+    model = BertSentimentClassifier(str(tiny_encoder), head="linear", pooling="pooler", max_length=32)
+    model.save_pretrained(tmp_path / "best")
+    arguments = [str(tmp_path / "best"), str(short_posts(tmp_path, 60)), "--rows=40", "--rounds=1"]
+    assert scoring.main(arguments) == 0
+    output, errors = capsys.readouterr()
+    script_row, pipeline = [[cell.strip() for cell in line.split("|")[1:-1]] for line in output.splitlines()[2:4]]
+    assert (script_row[0], pipeline[0], pipeline[3]) == ("script", "pipeline", "100.00%") and float(pipeline[4]) < 1e-5
+    assert "40 texts" in output and "encode is left out: sentence-transformers is not here" in errors
 
 
 def test_the_second_epoch_is_timed_with_the_frozen_layers_kept_and_without(tiny_encoder, tmp_path, capsys):
