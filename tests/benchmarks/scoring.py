@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/scoring.py runs/mine/best posts.csv
     python tests/benchmarks/scoring.py runs/mine/best posts.csv.gz --COLUMN_NAMES=id,entity,label,text --rows=1000
 
-`script` is what `python BERT_model_aggressive.py runs/mine/best posts.csv` computes of the texts, `script, exact` the same
-with --EXACT=True, where that differs. `pipeline` is transformers' pipeline("text-classification", batch_size=64) with
-texts cut at the classifier's length; it reads only a folder trained with HEAD=linear on a pooler. `encode` is
-sentence-transformers' way to the same encoder's vectors, without a head: less work; it is left out where the package
-is missing. Texts are as the table has them, some of them equal. All compute in the precision that the script chooses.
+`script` is what `python BERT_model_aggressive.py runs/mine/best posts.csv` computes of the texts, `script, exact` the
+same with --EXACT=True, where that differs. `pipeline` is transformers' pipeline("text-classification", batch_size=64)
+with texts cut at the classifier's length; it reads only a folder trained with HEAD=linear on a pooler. `encode` is
+sentence-transformers' way to the same encoder's vectors, without a head: less work; it is left out where the package is
+missing. Texts are as the table has them, some of them equal. All compute in the precision that the script chooses.
 
 Seconds are those of the processor where torch has one thread on a CPU, as in throughput.py. Agreement is with the
 script in float32: the share of labels, and the largest difference of a label's probability.

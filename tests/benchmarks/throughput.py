@@ -11,9 +11,10 @@
 each step. `trainer` is transformers' Trainer with its defaults, `trainer grouped` the same with rows of like length
 together, `script` what BERT_main_aggressive.py does. The model is this script's in all four, so that only the feeding
 differs, and all compute in the same precision: on a CPU with units for bfloat16 in that, as the Trainer does with
-`bf16=True`; `naive fp32`, `trainer fp32` and `script fp32` are there too then, the same in float32. Further ways, for --only: `script padded` runs like-length batches as padded rows and not end to end, `script
-compiled` has torch.compile make its layers but the top one, `trainer flash` is the grouped one with flash attention,
-where the package flash-attn is there. Each way trains on other rows first, which do not count, then one epoch of the counted rows; making loaders
+`bf16=True`; `naive fp32`, `trainer fp32` and `script fp32` are there too then, the same in float32. Further ways, for
+--only: `script padded` runs like-length batches as padded rows and not end to end, `script compiled` has torch.compile
+make its layers but the top one, `trainer flash` is the grouped one with flash attention, where the package flash-attn
+is there. Each way trains on other rows first, which do not count, then one epoch of the counted rows; making loaders
 and optimizers does not count, nor does tokenizing up front, whose seconds stand below the table.
 
 Seconds are those of the processor where torch has one thread on a CPU, because other work on the machine changes them
