@@ -48,7 +48,7 @@ def probabilities_of(model, texts, seconds=None, batch_size=32, after=lambda row
                                      return_token_type_ids=typed)
 
     shares = [order[start:start + TEXTS_TOKENIZED] for start in range(0, len(order), TEXTS_TOKENIZED)]
-    for rows, tokens in one_ahead(tokenized, shares):
+    for rows, tokens in one_ahead(tokenized, shares) if len(shares) > 1 else map(tokenized, shares):
         types = tokens["token_type_ids"] if typed else [()] * len(rows)
         rows_of = {}        # of each text of its own tokens
         for row, key in zip(rows, zip(map(tuple, tokens["input_ids"]), map(tuple, types))):
