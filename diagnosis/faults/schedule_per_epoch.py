@@ -111,6 +111,8 @@ def finding(record, schedule):
 
 def into_the_batch_loop(record, schedule):
     """How the call gets to the optimizer's steps; through which function, where that is not the schedule's own."""
+    if schedule.library == "ignite":
+        return "attach ignite's LRScheduler to Events.ITERATION_STARTED, not to an event of the epoch"
     if schedule.interval == "epoch":
         return ('hand Lightning the schedule with its interval: configure_optimizers returns {"optimizer": optimizer, '
                 '"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}; without it the interval is the epoch')

@@ -20,6 +20,7 @@ class SeenSchedule:
     calls_at: list = field(default_factory=list)        # optimizer steps made before each of the script's step() calls
     call_site: object = None
     in_batch_loop: bool | None = None
+    handled: bool = False               # by ignite's LRScheduler, which moves it without its step()
     factors: list = field(default_factory=list)
 
     def as_made(self, horizon):
@@ -55,12 +56,13 @@ class Schedules:
         self.by_id[id(scheduler)] = SeenSchedule(scheduler, kind, maker, arguments, source.site())
 
     @quietly
-    def steps(self, scheduler):
-        """The script calls step() (the call has not run yet)."""
+    def steps(self, scheduler, handled=False):
+        """The script calls step(), or ignite's handler does as much (the call has not run yet)."""
         kind = type(scheduler).__name__
         seen = self.by_id.setdefault(id(scheduler), SeenSchedule(scheduler, kind, kind))
         if seen.copy is None:
             seen.copy = facts.copy_schedule(scheduler)
+        seen.handled = seen.handled or handled
         seen.calls_at.append(self.record.optimizer_steps)
         if seen.call_site is None:
             seen.call_site = source.site()
@@ -96,6 +98,9 @@ class Schedules:
                                 factors=seen.as_made(horizon),
                                 base_rates=[float(rate) for rate in getattr(scheduler, "base_lrs", ())])
             schedule.interval = (intervals or {}).get(id(scheduler))
+            schedule.library = "lightning" if schedule.interval else "ignite" if seen.handled else ""
+            if seen.handled:
+                schedule.interval = "step" if seen.in_batch_loop else "epoch"
             if schedule.interval is not None:       # the library calls it: the script's line is where it was made
                 schedule.call_site, schedule.call_in_batch_loop = seen.made, schedule.interval == "step"
             elif not schedule.call_seen or schedule.call_in_batch_loop is None:

@@ -958,6 +958,14 @@ def test_a_schedule_that_lightning_steps_per_epoch_needs_its_interval():
     assert '"interval": "step"' in found.fix and "scheduler.step" not in found.fix
 
 
+def test_a_schedule_that_ignites_handler_moves_per_epoch_belongs_to_the_iterations():
+    record = transformers_linear(40, UPDATES, per_epoch=True)
+    schedule = record.schedules[0]
+    schedule.library, schedule.interval, schedule.call_site = "ignite", "epoch", MADE
+    fix = finding("schedule-per-epoch", record).fix
+    assert "Events.ITERATION_STARTED" in fix and "scheduler.step" not in fix
+
+
 def test_most_weights_without_a_gradient_are_blocked_where_no_encoder_is_known():
     record = run(encoder=None)
     record.parameters[0].part, record.parameters[0].gradient_norms = "head", [None] * 22

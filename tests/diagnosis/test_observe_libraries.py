@@ -31,6 +31,7 @@ trainer.fit(Module(), train, val)
 """
 IGNITE = """
 from ignite.engine import Engine, Events
+from ignite.handlers.param_scheduler import LRScheduler
 def update(engine, batch):
     model.train()
     optimizer.zero_grad()
@@ -43,6 +44,8 @@ def infer(engine, batch):
         return model(input_ids=batch[0], attention_mask=batch[1]).logits
 trainer, evaluator = Engine(update), Engine(infer)
 trainer.add_event_handler(Events.STARTED | Events.EPOCH_COMPLETED, lambda: evaluator.run(val))
+schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda place: min(1, place / 18))
+trainer.add_event_handler(Events.EPOCH_STARTED, LRScheduler(schedule))
 trainer.run(train, max_epochs=4, epoch_length=45)
 """
 FOLDS = """
@@ -102,6 +105,8 @@ def test_ignites_engine_says_how_long_it_trains_and_a_cut_pass_ends_its_epoch(ob
     validated = [batch.step for batch in record.batches_of("validation")]
     assert validated[0] == 0 and max(validated) >= 40   # before training, and after the epoch that was cut short
     assert record.steps[-1].epoch == 1 and record.validation.rows == 80
+    schedule = record.schedules[0]      # which ignite moves without its step()
+    assert (schedule.library, schedule.interval, schedule.calls_at[:2]) == ("ignite", "epoch", [0, 40])
 
 
 def test_the_next_fold_with_a_model_of_its_own_is_not_mixed_with_the_first(observe):  # noqa: F811

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from diagnosis.observe.late import when_imported
 from diagnosis.record import source
 
 FRAMES = 12     # around a schedule's constructor that are looked at
@@ -99,6 +100,20 @@ def watch_schedules(observer):
             kind.__init__ = watched_making(observer, kind.__init__, kind is lr_scheduler.LRScheduler)
         if "step" in vars(kind):
             kind.step = watched_schedule_step(observer, kind.step)
+    when_imported("ignite.handlers.param_scheduler", functools.partial(watch_ignites_handler, observer))
+
+
+def watch_ignites_handler(observer, module):
+    """It sets the rates that a schedule of torch's would give and moves that on by itself."""
+    original = module.LRScheduler.__call__
+
+    @functools.wraps(original)
+    def watched(handler, engine, *args, **kwargs):
+        if engine is not None:          # None: it only looks what the rates will be
+            observer.schedules.steps(handler.lr_scheduler, handled=True)
+        return original(handler, engine, *args, **kwargs)
+
+    module.LRScheduler.__call__ = watched
 
 
 def watched_making(observer, original, is_base):
