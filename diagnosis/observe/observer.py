@@ -86,6 +86,7 @@ class Observer:
                 self.guard.attempt(self.remakings.look, now.calls, self.before_training, self.record.optimizer_steps)
                 self.finish("enough seen")
             self.passes.trains(now)
+        self.stopping.trains_again()
         if self.stopping.training_over:
             return
         self.gradients.backward_begins(tensor, where)

@@ -246,8 +246,9 @@ class Passes:
         labels = batch.labels if batch.labels is not None and len(batch.labels) == batch.rows else []
         ids = facts.strip_padding(now.ids, self.pad_id(now.ids)) if now.ids is not None else []
         batch.drawn = [self.numbers.setdefault(hash(tuple(row)), len(self.numbers)) for row in ids]
-        self.samples.append(Sample(batch, ids, labels))
-        del self.samples[:-MOST_BATCHES]
+        if batch.role != "training" or not self.loaders.stopping.training_over:
+            self.samples.append(Sample(batch, ids, labels))
+            del self.samples[:-MOST_BATCHES]
         if now.iteration is not None:
             now.iteration.seen_loader.keep_pass(now.recent, now.ids, now.target)
         if now.first_token is not None and batch.role == "training":

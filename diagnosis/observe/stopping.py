@@ -1,7 +1,8 @@
 """The way to the stop: when enough was seen, then the fast-forward to the epoch's end, into the next and to the end.
 
 Three stages: steps are observed; loaders give out early, so that validation and the next epoch come soon (`forward`);
-training is left aside and only the script's own evaluation is waited for (`training_over`).
+training is left aside and only the script's own evaluation is waited for (`training_over`). Without a loader that could
+give out early the script trains on, unobserved, until it has evaluated (`running_on`).
 """
 
 import time
@@ -23,6 +24,13 @@ class FastForward:
     evaluating: float = 0.0     # seconds that whole validation passes have taken
 
 
+@dataclass
+class RunningOn:
+    """From here on the script trains on to its next evaluation, for there is no pass over a loader to cut short."""
+    began: float                # time.monotonic()
+    evaluated: int              # evaluation batches seen before
+
+
 class Stopping:
     """Decides when enough was seen, and then calls `end`, which does not return."""
 
@@ -30,6 +38,7 @@ class Stopping:
         self.record, self.files, self.end = record, files, end
         self.began = None               # time.monotonic() of the first backward or step
         self.forward = None             # the FastForward, once it began
+        self.running_on = None          # the RunningOn, in its place
         self.at_next_pass = False       # so that what follows the last step in the script's loop is still seen
         self.training_over = False      # enough was seen of training; the script's evaluation may still come
         self.when_over = lambda: None   # called once when it is
@@ -43,8 +52,17 @@ class Stopping:
         """Stop where it was decided or the fast-forward takes too long; for every point where a stop does no harm."""
         if self.at_next_pass:
             self.end("enough seen")
-        if self.forward is not None and time.monotonic() - self.forward.began > FORWARD_SECONDS:
+        going = self.forward or self.running_on
+        if going is not None and time.monotonic() - going.began > FORWARD_SECONDS:
             self.end("enough seen")
+
+    def trains_again(self):
+        """A backward begins: stop where the script, running on, has evaluated meanwhile."""
+        if self.running_on is not None and self.evaluated() > self.running_on.evaluated:
+            self.end("enough seen")
+
+    def evaluated(self):
+        return sum(not batch.gradient_enabled for batch in self.record.batches_of("validation"))
 
     def ends_early(self, iteration, training):
         """Is this pass over a loader to end now, so that the script goes on? training: the training loader or None."""
@@ -93,6 +111,10 @@ class Stopping:
                     and not ranks.are_several():
                 self.forward = FastForward(iteration, iteration.seen_loader.trained, steps, now)
                 self.files.guard_all()
+            elif self.looks_ahead and iteration is None and not ranks.are_several():
+                self.running_on = RunningOn(now, self.evaluated())
+                self.files.guard_all()
+                self.end_training()
             else:
                 self.stop_soon()
 

@@ -13,7 +13,7 @@ from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECON
                                       FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS, is_close)
 from diagnosis.observe.stopping import Stopping
 from diagnosis.observe.untouched.old_files import OldFiles
-from diagnosis.record.record import Record, Step
+from diagnosis.record.record import Batch, Record, Step
 
 
 class Ended(Exception):
@@ -49,11 +49,28 @@ def in_epoch(epochs=1):
     return SimpleNamespace(active=True, trained=True, seen_loader=training, fetched=0), training
 
 
-def test_without_a_loader_the_run_ends_at_the_pass_after_the_last_step(stopping):
-    after_steps(stopping, STEPS - 1)
+def test_without_a_loader_the_run_goes_on_to_its_evaluation_and_ends_when_it_trains_again(stopping):
+    stopping.record.batches.append(Batch("validation", 0, 4, gradient_enabled=False))     # before training
+    after_steps(stopping, STEPS)
+    assert stopping.files.guarded and stopping.training_over
+    stopping.trains_again()
+    stopping.record.batches.append(Batch("validation", STEPS, 4, gradient_enabled=False))
     stopping.check()
-    after_steps(stopping, 1)
-    assert stopping.files.guarded
+    with pytest.raises(Ended, match="enough seen"):
+        stopping.trains_again()
+
+
+def test_an_evaluation_that_does_not_come_is_not_waited_for(stopping):
+    after_steps(stopping, STEPS)
+    stopping.check()
+    stopping.running_on.began -= FORWARD_SECONDS + 1
+    with pytest.raises(Ended, match="enough seen"):
+        stopping.check()
+
+
+def test_without_a_loader_a_trial_ends_at_the_pass_after_the_last_step(stopping):
+    stopping.looks_ahead = False
+    after_steps(stopping, STEPS)
     with pytest.raises(Ended, match="enough seen"):
         stopping.check()
 
@@ -105,9 +122,9 @@ def test_a_fast_forward_that_takes_too_long_ends_the_run(stopping):
 def test_slow_steps_end_sooner_but_never_before_the_fewest(stopping):
     stopping.began = time.monotonic() - STEPPING_SECONDS - 1
     after_steps(stopping, FEWEST_STEPS - 1)
-    assert not stopping.at_next_pass
+    assert not stopping.training_over
     after_steps(stopping, 1)
-    assert stopping.at_next_pass
+    assert stopping.training_over
 
 
 def test_backward_calls_without_a_step_end_the_run_later_where_the_source_has_a_step_call(stopping):

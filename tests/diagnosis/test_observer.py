@@ -293,12 +293,15 @@ def test_hand_made_batches_and_a_hand_written_loss_are_understood(observe):
                     model.zero_grad()
                     loss.backward()
                     optimizer.step()
+                with torch.no_grad():
+                    for first in range(320, 400, 16):
+                        model(ids[first:first + 16])
         if __name__ == "__main__":
             main()
         """)
     assert record.ended == "enough seen" and len(record.steps) == 40
     assert (record.plan.epochs, record.plan.batches_per_epoch, record.plan.steps) == (6, 20, 120)
-    assert len(record.training.examples) == 320
+    assert len(record.training.examples) == 320 and len(record.validation.examples) == 80
     assert all(row[0] == label + 1 for row, label in zip(record.training.examples, record.training.labels))
     assert record.batches[0].mask_given is False and record.batches[0].padding_shown > 0
 
