@@ -13,6 +13,7 @@ from diagnosis.cures import comparing, mends
 from diagnosis.faults import catalogue
 from diagnosis.verdict.conclusion import found_by_trial
 from diagnosis.verdict.finding import Finding
+from diagnosis.verdict.judge import judge
 from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS
 
 TIMES, MORE = 2, 30     # a trial may take so many times the seconds of the examination, and these beside
@@ -43,6 +44,7 @@ class Trials:
         self.folder, self.begun = Path(report_dir), 0       # trials begun
         self.tried = []             # (Finding, Mend) of those whose mend alone was not enough
         self.settled = False        # with one mended the run learns, or with some together
+        self.last = record          # of the last trial
         self.untried = untried
         for finding in judgement.findings:
             finding.untried = untried or ("" if finding.level == "error" else "no error")
@@ -58,7 +60,7 @@ class Trials:
         if self.settled:
             finding.untried = "the cure of a finding before it was enough"
             return
-        mend = fault.mend(self.record) if hasattr(fault, "mend") else None
+        mend = mend_of(fault, self.record)
         if mend is None:
             finding.untried = "; ".join(filter(None, [fault.NO_TRIAL, instead(self.record, fault)]))
             return
@@ -80,7 +82,7 @@ class Trials:
         if isinstance(cure, str):
             return
         self.settled = cure.learns
-        cure.said += f": {'both' if len(self.tried) == 2 else 'all'} are needed" if cure.helps else ""
+        cure.said += needed(len(self.tried)) if cure.helps else ""
         for finding, _ in self.tried:
             finding.cures.append(cure)
 
@@ -91,15 +93,18 @@ class Trials:
             cure.said += ", so this is a warning and no error"
 
     def search(self):
-        """Where the run does not learn and no finding's cure changed that: the general mends, halved until one is left.
+        """Where the run does not learn and no finding's cure changed that: what the mended run shows, then the general
+        mends, halved until one is left.
 
         The set is halved, both halves side by side; where neither is enough alone, it is named as a whole.
         """
         errors = [finding for finding, _ in self.judgement.causes if finding.level == "error"]
-        explained = any(not finding.cures or finding.cures[-1].learns or finding.cures[-1].lower for finding in errors)
+        explained = any(not finding.cures or finding.cures[-1].learns for finding in errors)
         if self.untried or explained or self.judgement.outcome != DOES_NOT_LEARN:
             return
         base = [mend for _, mend in self.tried]
+        if base and self.seen_behind(base) or any(finding.cures[-1].lower for finding in errors):
+            return
         left = []
         for mend, name in [(make(self.record), name) for make, name in reversed(mends.GENERAL)]:
             if mend not in base + [known for known, _ in left]:
@@ -112,9 +117,24 @@ class Trials:
             if not any(enough):
                 break
             left = halves[enough.index(True)]
-        if base and self.is_enough([mends.together([mend for mend, _ in left])])[0]:
-            base = []               # of a finding that was no cause
-        self.name(base, left)
+        self.name(base, [mend for mend, _ in left], left[0][1] if len(left) == 1 else "")
+
+    def seen_behind(self, base):
+        """Is there an error that only the run with the first causes mended (base) shows, and is mending both enough?
+
+        What a mend itself changed is not held against the script.
+        """
+        mended, already = self.last, mends.together(base)
+        causes = {finding.name for finding, _ in self.judgement.causes}
+        for finding, _ in judge(mended).causes:
+            mend = mend_of(catalogue()[finding.name], mended)
+            if finding.level != "error" or finding.name in causes or mend is None or mend.changes.keys() & already.changes:
+                continue
+            if self.is_enough([mends.together([*base, mend])])[0]:
+                finding.evidence = {"seen_with": already.words} | finding.evidence
+                self.name(base, [mend], finding.name, finding)
+                return True
+        return False
 
     def is_enough(self, tried):
         """Whether each of these mends makes the run learn; every trial is kept in the judgement."""
@@ -122,21 +142,27 @@ class Trials:
         self.judgement.trials += [cure for cure in cures if not isinstance(cure, str)]
         return [not isinstance(cure, str) and cure.helps for cure in cures]
 
-    def name(self, base, left):
-        """Name what was found. left: the (Mend, fault's name) that were enough, beside those of the findings (base)."""
-        words = mends.together(base + [mend for mend, _ in left]).words
+    def name(self, base, more, fault, finding=None):
+        """Name what was found: the mends that were enough beside those of the findings (base).
+
+        fault     the name of what they mend, '' where the catalogue has none
+        finding   of its check; None where it was found by trial alone
+        """
+        if base and self.is_enough([mends.together(more)])[0]:
+            base = []               # of a finding that was no cause
+        words = mends.together(base + more).words
         cure = next(each for each in reversed(self.judgement.trials) if each.helps and each.tried == words)
         if base:
-            cure.said += f": {'both' if len(base) + len(left) == 2 else 'all'} are needed"
+            cure.said += needed(len(base) + len(more))
             for before, _ in self.tried:
                 before.cures.append(cure)
-        finding = None
-        if len(left) == 1 and left[0][1]:
-            fault = catalogue()[left[0][1]]
+        if fault and finding is None:
             measured = {"steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended}
             finding = Finding("error", f"found by trial: with {words} the run learns", measured,
-                              f"no check measured it, but nothing else was changed: {fault.__doc__.splitlines()[0]}",
-                              "make that change in the script", name=left[0][1], cures=[cure])
+                              "no check measured it, but nothing else was changed: "
+                              f"{catalogue()[fault].__doc__.splitlines()[0]}", "make that change in the script", name=fault)
+        if finding is not None:
+            finding.cures = [cure]
         found_by_trial(self.judgement, words, finding)
 
     def run(self, wanted):
@@ -158,6 +184,7 @@ class Trials:
             except KeyboardInterrupt:
                 self.untried, self.ends = "interrupted", 0
                 return found + ["interrupted"] * (len(wanted) - first)
+            self.last = records[-1]
             found += [compared(mend, compare_with, record, self.judgement.outcome)
                       for mend, record in zip(some, records)]
         return found
@@ -170,6 +197,16 @@ class Trials:
         [record] = processes.observe([processes.Run(self.folder / "trial-0.log", {})], self.record.target,
                                      self.record.arguments, self.ends - time.monotonic(), "running it once more")
         return record
+
+
+def mend_of(fault, record):
+    """The Mend of a fault in this run, or None."""
+    return fault.mend(record) if hasattr(fault, "mend") else None
+
+
+def needed(count):
+    """What is known of so many mends that were not enough alone, and together are."""
+    return ": both are needed" if count == 2 else ": together they are enough"
 
 
 def compared(mend, as_it_is, mended, outcome):

@@ -11,7 +11,7 @@ from diagnosis.cures import changes, mends
 from diagnosis.cures.comparing import cure_of
 from diagnosis.cures.trials import Trials
 from diagnosis.faults import catalogue
-from diagnosis.record.record import Batch, Control, Group, Record
+from diagnosis.record.record import Batch, Control, Encoder, Group, Parameter, Record
 from diagnosis.verdict import report
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import Judgement, concluded
@@ -36,6 +36,8 @@ CLIPPED = SCRIPT.replace("        optimizer.step()", "        nn.utils.clip_grad
                          "        optimizer.step()")
 STILL_AND_CLEARED = SCRIPT.replace("lr=1e-2", "lr=0.0").replace("        optimizer.step()\n", "").replace(
     "optimizer.zero_grad()", "optimizer.zero_grad()\n        optimizer.step()")
+DETACHED_AND_CLIPPED = CLIPPED.replace("        loss.backward()", "        loss = loss.detach().requires_grad_()\n"
+                                       "        loss.backward()")
 PUT_BACK = SCRIPT.replace("for epoch", "first = [each.clone().detach() for each in model.parameters()]\nfor epoch", 1) + """
         with torch.no_grad():
             for each, value in zip(model.parameters(), first):
@@ -85,6 +87,15 @@ def test_two_causes_are_each_tried_alone_and_then_together(tmp_path, python):
     tried = [one["cure"]["tried"] for one in told["findings"] if one["cure"]]
     assert status == 1 and len(tried) == 2 and tried[0] == tried[1] and "the rate held" in tried[0]
     assert all(one["cure"]["learns"] for one in told["findings"] if one["cure"])
+    assert "both are needed" in " ".join(screen.split())
+
+
+def test_what_only_the_mended_run_shows_is_named_as_the_second_cause(tmp_path, python):
+    """As it is no gradient is there to be clipped."""
+    status, screen, told = examined(tmp_path, python, DETACHED_AND_CLIPPED)
+    first, second = [one for one in told["findings"] if one["level"] == "error"]
+    assert status == 1 and [first["name"], second["name"]] == ["loss-detached", "clip-too-tight"]
+    assert first["cure"] == second["cure"] and first["cure"]["learns"] and second["evidence"]["seen_with"]
     assert "both are needed" in " ".join(screen.split())
 
 
@@ -167,6 +178,18 @@ def test_every_general_mend_names_changes_that_there_are_and_faults_of_the_catal
         mend = make(record)
         assert all(changes.change(part) for part in mend.changes), mend
         assert not name or name in catalogue()
+
+
+@pytest.mark.parametrize("group", [0, None])
+def test_the_rate_tried_is_one_that_whole_layers_bear_though_no_gradient_moved_them_yet(group):
+    layer = Parameter("bert.encoder.layer.0.output.dense.weight", "layer 0", [64, 64], "float32", True, group,
+                      gradient_norms=[0.0, 0.0])
+    head = Parameter("classifier.weight", "head", [2, 64], "float32", True, group, gradient_norms=[0.0, 0.0])
+    record = Record(groups=[Group("AdamW", 1e-8, 1e-8)], parameters=[layer, head], encoder=Encoder(hidden_size=64),
+                    controls=[Control("rate-sweep", "", True, {"best_rate": 0.1})])
+    assert mends.sweeps_best(record) == mends.MOST_FOR_SMALL
+    layer.trainable = False
+    assert mends.sweeps_best(record) == 0.1
 
 
 def test_a_fault_whose_cure_cannot_be_tried_says_why_and_what_the_controls_showed(tmp_path):
