@@ -10,7 +10,7 @@ from topics import classifier, loaders
 torch.manual_seed(3)
 train, valid = loaders(3)
 model = classifier()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 for epoch in range(4):
     model.train()

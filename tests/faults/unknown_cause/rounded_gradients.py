@@ -13,7 +13,7 @@ train, valid = loaders(8)
 model = classifier()
 for parameter in model.parameters():
     parameter.register_hook(lambda gradient: gradient.round())
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
 
 for epoch in range(4):
     model.train()
