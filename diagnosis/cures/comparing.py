@@ -19,6 +19,7 @@ FEWEST = 8          # losses, below which there is no trend
 SURE = 2            # standard errors by which the mended loss must be the lower; more where the run learns as it is
 SURER = 3
 TELLING = 0.01      # and by this share of it
+UNTOUCHED = "the same to the last digit: that change does not reach what this script does, so it shows nothing"
 
 
 def cure_of(mend, as_it_is, mended, outcome):
@@ -30,19 +31,22 @@ def cure_of(mend, as_it_is, mended, outcome):
     Raises:
         ValueError: the mended run made too few steps, and why.
     """
-    before, after = course.losses_seen(as_it_is), course.losses_seen(mended)
+    replaced = "plain_cross_entropy" in mend.changes
+    minimised = by_backward(mended) if replaced else mended
+    before, after = course.losses_seen(as_it_is), course.losses_seen(minimised)
     if len(after) < FEWEST:
         raise ValueError(f"with {mend.words} the run made {mended.optimizer_steps} steps{why_it_ended(mended)}")
     steps = min(len(after), len(before)) if len(before) >= FEWEST else len(after)
     before, after = before[:steps], after[:steps]
-    now = learns(cut_to(mended, steps))
+    now = learns(cut_to(minimised, steps))
+    own = course.losses_seen(mended)[:steps]        # of the loss that the script computes
     if not before or not mend.comparable or loss_functions(as_it_is) != loss_functions(mended):
         said, better = "it learns" if now else "it does not learn by that alone", now
     elif outcome == LEARNS:
-        better = is_lower(before, after, SURER)
-        said = ("it learns more" if better else "no difference: it learns as it is") if now else "it no longer learns"
+        better = is_lower(before, own, SURER)
+        said = learns_as_it_is(better, own == before) if now else "it no longer learns"
     else:
-        better = is_lower(before, after, SURE)
+        better = replaced and now or is_lower(before, own, SURE)
         said = in_words(now, better)
     return Cure(mend.words, steps, ends(before), ends(after), now, now and better, said, better)
 
@@ -55,6 +59,13 @@ def in_words(now, better):
         else "it does not learn by that alone"
 
 
+def learns_as_it_is(better, same):
+    """What came of it for a run that learns mended and as it is. same: to the last digit"""
+    if same:
+        return UNTOUCHED
+    return "it learns more" if better else "no difference: it learns as it is"
+
+
 def learns(record):
     """By the outcome's measure; or the loss falls beyond its noise and the model tells its inputs apart."""
     movement = course.trend(record)
@@ -65,6 +76,12 @@ def cut_to(record, count):
     """The record with its first losses alone."""
     batches = [batch for batch in record.batches if batch.role != "training"] + record.batches_of("training")[:count]
     return replace(record, batches=batches, steps=record.steps[:count])
+
+
+def by_backward(record):
+    """The record with the losses that backward ran on, where a mend put another in place of the script's."""
+    return replace(record, batches=[replace(batch, loss=None, loss_function="cross_entropy")
+                                    if batch.role == "training" else batch for batch in record.batches])
 
 
 def is_lower(before, after, sure):

@@ -154,6 +154,12 @@ def last_layer_anew(record):
     return Mend("the last layer made anew", {"last_layer_anew": None})
 
 
+def head_anew(record):
+    """For a head whose units are dead: fresh weights, and a loss on what its last layer gives."""
+    return Mend("the head's layers made anew and the cross-entropy of the last one's plain outputs as the loss",
+                {"head_anew": None, "plain_cross_entropy": None})
+
+
 def head_for(record, outputs):
     """A last layer of so many outputs, and the loss that fits it."""
     return Mend(f"a last layer of {outputs} outputs and the cross-entropy of these",

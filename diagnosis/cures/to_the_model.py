@@ -10,6 +10,7 @@ import sys
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils import checkpoint
 
 from diagnosis.cures.events import around_backward, before_pass
 from diagnosis.observe.losses import target_beside
@@ -34,7 +35,11 @@ def trainable(observer, names):
 
 
 def let_gradients_through(observer, value):
-    """From a training pass to its backward, detach() in the script's own code and no_grad() have no effect."""
+    """From a training pass to its backward, detach() in the script's own code and no_grad() have no effect, and
+    checkpoints let gradients through whose inputs need none."""
+    plain = checkpoint.checkpoint
+    checkpoint.checkpoint = functools.wraps(plain)(
+        lambda *args, use_reentrant=None, **kwargs: plain(*args, use_reentrant=False, **kwargs))
     detach, enter, numpy = torch.Tensor.detach, torch.no_grad.__enter__, torch.Tensor.numpy
 
     def trains():
@@ -76,9 +81,32 @@ def no_hooks(observer, value):
 
 def last_layer_anew(observer, outputs):
     """The last linear layer outside the encoder gets fresh weights, and so many outputs (None: as many as it has)."""
+    def make(layers, module):
+        layer = layers[-1]
+        if outputs not in (None, layer.out_features):
+            other = nn.Linear(layer.in_features, outputs, device=layer.weight.device, dtype=layer.weight.dtype)
+            layer.out_features, layer.weight, layer.bias = outputs, other.weight, other.bias
+            tell_number_of_labels(module, outputs)
+        with torch.no_grad():
+            layer.weight.normal_(0.0, SMALL)
+            if layer.bias is not None:
+                layer.bias.zero_()
+
+    if outputs is not None:
+        take_class_numbers()
+    once_with_head(observer, make)
+
+
+def head_anew(observer, value):
+    """All linear layers outside the encoder begin with torch's own initial weights."""
+    once_with_head(observer, lambda layers, module: [layer.reset_parameters() for layer in layers])
+
+
+def once_with_head(observer, make):
+    """make(linear layers outside the encoder, model) before its first pass; the script draws the same random numbers."""
     done = set()
 
-    def make(module):
+    def begin(module):
         if id(module) in done:
             return
         done.add(id(module))
@@ -87,19 +115,22 @@ def last_layer_anew(observer, outputs):
         layers = [part for part in module.modules() if isinstance(part, nn.Linear) and id(part) not in inside]
         if encoder is module or not layers:
             return
-        layer = layers[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            if outputs not in (None, layer.out_features):
-                other = nn.Linear(layer.in_features, outputs, device=layer.weight.device, dtype=layer.weight.dtype)
-                layer.out_features, layer.weight, layer.bias = outputs, other.weight, other.bias
-                tell_number_of_labels(module, outputs)
-            with torch.no_grad():
-                layer.weight.normal_(0.0, SMALL)
-                if layer.bias is not None:
-                    layer.bias.zero_()
+            make(layers, module)
 
-    before_pass(observer, make)
+    before_pass(observer, begin)
+
+
+def take_class_numbers():
+    """torch's cross-entropy takes class numbers that the script keeps as floating point."""
+    original = F.cross_entropy
+
+    def cross_entropy(input, target, *args, **kwargs):
+        numbers = target.is_floating_point() and target.dim() == 1 < input.dim()
+        return original(input, target.long() if numbers else target, *args, **kwargs)
+
+    F.cross_entropy = cross_entropy
 
 
 def tell_number_of_labels(module, outputs):

@@ -88,7 +88,7 @@ class Trials:
 
     def judge_without_effect(self, finding, cure):
         """What makes no difference to a run that learns is no error."""
-        if cure.learns and not cure.helps and self.judgement.outcome == LEARNS:
+        if cure.learns and not cure.helps and self.judgement.outcome == LEARNS and cure.said != comparing.UNTOUCHED:
             finding.level = "warning"
             cure.said += ", so this is a warning and no error"
 
@@ -128,7 +128,8 @@ class Trials:
         causes = {finding.name for finding, _ in self.judgement.causes}
         for finding, _ in judge(mended).causes:
             mend = mend_of(catalogue()[finding.name], mended)
-            if finding.level != "error" or finding.name in causes or mend is None or mend.changes.keys() & already.changes:
+            known = finding.level != "error" or finding.name in causes
+            if known or mend is None or mend.changes.keys() & already.changes:
                 continue
             if self.is_enough([mends.together([*base, mend])])[0]:
                 finding.evidence = {"seen_with": already.words} | finding.evidence
@@ -168,7 +169,8 @@ class Trials:
             measured = {"steps": cure.steps, "loss_as_it_is": cure.loss_as_it_is, "loss_mended": cure.loss_mended}
             finding = Finding("error", f"found by trial: with {words} the run learns", measured,
                               "no check measured it, but nothing else was changed: "
-                              f"{catalogue()[fault].__doc__.splitlines()[0]}", "make that change in the script", name=fault)
+                              f"{catalogue()[fault].__doc__.splitlines()[0]}", "make that change in the script",
+                              name=fault)
         if finding is not None:
             finding.cures = [cure]
         found_by_trial(self.judgement, words, finding)

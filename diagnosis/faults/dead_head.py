@@ -52,8 +52,7 @@ def check(record):
     activation = _activation_at_the_end(batches)
     if activation is not None:
         return activation
-    dead = [module for module in record.modules if module.kind in CUTTING and module.part == "head"
-            and module.zero_share is not None and module.zero_share >= DEAD]
+    dead = _dead(record)
     late = [batch for batch in batches[len(batches) // 2:] if _tells(batch)]
     spreads = [_spread(batch.logits) for batch in late]
     narrow = LOW_SPREAD if record.autocast in ("float16", "bfloat16") or _in_half_precision(record) else SPREAD
@@ -106,6 +105,12 @@ def _activation_at_the_end(batches):
         found[0].site)
 
 
+def _dead(record):
+    """The activations in the head whose units are 0 for every row."""
+    return [module for module in record.modules if module.kind in CUTTING and module.part == "head"
+            and module.zero_share is not None and module.zero_share >= DEAD]
+
+
 def _tells(batch):
     """Its logits could differ: several rows, and inputs that are not all the same."""
     return bool(batch.logits) and len(batch.logits) >= 2 and (batch.distinct_rows is None or batch.distinct_rows > 1) \
@@ -127,5 +132,7 @@ def _in_half_precision(record):
 
 def mend(record):
     batches = [batch for batch in record.batches_of("training") if batch.last_operation]
-    ends = _activation_at_the_end(batches) is not None
-    return mends.cross_entropy(record) if ends else mends.last_layer_anew(record)
+    activation = _activation_at_the_end(batches)
+    if _dead(record) or activation is not None and activation.level == "error":
+        return mends.head_anew(record)
+    return mends.cross_entropy(record) if activation is not None else mends.last_layer_anew(record)

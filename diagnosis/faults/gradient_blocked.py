@@ -114,5 +114,5 @@ def _gets_gradient(parameter):
 
 
 def mend(record):
-    return mends.Mend("detach() and no_grad() within the model without effect",
+    return mends.Mend("detach(), no_grad() and reentrant checkpoints within the model without effect",
                       {"let_gradients_through": None, "all_in_optimizer": None})

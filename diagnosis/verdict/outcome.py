@@ -26,10 +26,12 @@ def measured(record):
     movement, planned = course.trend(record), course.planned_updates(record)
     if losses_are_lost(record):
         return DOES_NOT_LEARN
-    if movement is None or movement.falls or course.holds(record, "input-matters"):
+    if movement is None or movement.falls:
         return TOO_EARLY
+    if hardly_moves(record, planned):       # what it tells apart is then what it began with
+        return DOES_NOT_LEARN
     nothing_left = planned is not None and record.optimizer_steps >= MOST_SEEN * planned
-    return DOES_NOT_LEARN if nothing_left or hardly_moves(record, planned) else TOO_EARLY
+    return DOES_NOT_LEARN if nothing_left and not course.holds(record, "input-matters") else TOO_EARLY
 
 
 def losses_are_lost(record):
@@ -39,12 +41,15 @@ def losses_are_lost(record):
 
 
 def hardly_moves(record, planned):
-    """At this pace all trainable weights together change by next to nothing in the whole run."""
+    """At this pace all trainable weights change by next to nothing in the whole run, or decay alone moves them."""
     known = [parameter for parameter in record.parameters
              if parameter.trainable and parameter.change is not None and parameter.norm_first is not None]
     weights = norm_of([parameter.norm_first for parameter in known])
     if not known or not weights:
         return False
+    gradients = [norm for parameter in known for norm in parameter.gradient_norms if norm is not None]
+    if gradients and not any(gradients):
+        return True
     change = norm_of([parameter.change for parameter in known]) / weights
     pace = change / record.optimizer_steps
     return math.isfinite(pace) and pace * (planned or UNPLANNED * record.optimizer_steps) < NO_CHANGE
