@@ -64,6 +64,11 @@ def rates(observer, value):
     before_step(observer, set_rates)
 
 
+def more_steps(observer, times):
+    """So many times the usual steps are observed."""
+    observer.stopping.times = times
+
+
 class OwnAdamW(torch.optim.AdamW):
     """torch puts the hooks on steps into an optimizer's class. In AdamW itself they would count a step twice that the
     script's subclass makes by calling AdamW's."""

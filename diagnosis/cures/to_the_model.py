@@ -103,7 +103,7 @@ def head_anew(observer, value):
 
 
 def once_with_head(observer, make):
-    """make(linear layers outside the encoder, model) before its first pass; the script draws the same random numbers."""
+    """make(linear layers outside the encoder, model) before its first pass; the script's random numbers stay the same."""
     done = set()
 
     def begin(module):

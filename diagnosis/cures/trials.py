@@ -17,6 +17,7 @@ from diagnosis.verdict.judge import judge
 from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS
 
 TIMES, MORE = 2, 30     # a trial may take so many times the seconds of the examination, and these beside
+LONGER = 3              # times the steps of a trial, where the run learns mended and as it is
 FEWEST_SECONDS = 8      # left, with which none is begun
 ASKED = {"data": ("labels-from-tokens", "labels-from-features"),
          "evaluation": ("labels-from-features", "own-optimizer")}
@@ -68,6 +69,9 @@ class Trials:
         if isinstance(cure, str):
             finding.untried = cure
             return
+        if cure.learns and not cure.helps:
+            longer = self.run_longer(mend)
+            cure = cure if isinstance(longer, str) else longer
         finding.cures.append(cure)
         self.settled = cure.learns
         self.judge_without_effect(finding, cure)
@@ -180,24 +184,43 @@ class Trials:
         cores, found = os.cpu_count() or 1, []
         for first in range(0, len(wanted), cores):
             some = wanted[first:first + cores]
-            seconds = min(self.ends - time.monotonic(), TIMES * self.record.seconds + MORE)
-            if seconds < FEWEST_SECONDS:
-                return found + ["the time was up (--TIME_LIMIT=... allows more)"] * (len(wanted) - first)
-            threads = max(1, cores // len(some)) if len(some) > 1 else None
-            runs = [processes.Run(self.folder / f"trial-{self.begun + place}.log", mend.changes, threads)
-                    for place, mend in enumerate(some, 1)]
-            self.begun += len(runs)
-            try:
-                compare_with = self.as_it_is
-                records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
-                                            f"trial {self.begun}, with {some[0].words[:60]}")
-            except KeyboardInterrupt:
-                self.untried, self.ends = "interrupted", 0
-                return found + ["interrupted"] * (len(wanted) - first)
-            self.last = records[-1]
-            found += [compared(mend, compare_with, record, self.judgement.outcome)
+            records = self.observed([mend.changes for mend in some], some[0])
+            if isinstance(records, str):
+                return found + [records] * (len(wanted) - first)
+            found += [compared(mend, self.as_it_is, record, self.judgement.outcome)
                       for mend, record in zip(some, records)]
         return found
+
+    def run_longer(self, mend):
+        """A Cure, or why there is none, of LONGER times the steps beside a run as it is that is as long.
+
+        Some faults do harm only later: gradients that pile up, a schedule that ends.
+        """
+        more = {"more_steps": LONGER}
+        records = self.observed([more, mend.changes | more], mend, LONGER)
+        return records if isinstance(records, str) else compared(mend, *records, self.judgement.outcome)
+
+    def observed(self, changes, mend, times=1):
+        """The records of the script run with each of these changes, side by side, or why there are none.
+
+        times   so many times the steps of a usual trial
+        """
+        seconds = min(self.ends - time.monotonic(), times * (TIMES * self.record.seconds + MORE))
+        if seconds < FEWEST_SECONDS:
+            return "the time was up (--TIME_LIMIT=... allows more)"
+        threads = max(1, (os.cpu_count() or 1) // len(changes)) if len(changes) > 1 else None
+        runs = [processes.Run(self.folder / f"trial-{self.begun + place}.log", each, threads)
+                for place, each in enumerate(changes, 1)]
+        self.begun += len(runs)
+        try:
+            self.as_it_is           # made here, where it may be interrupted
+            records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
+                                        f"trial {self.begun}, with {mend.words[:60]}")
+        except KeyboardInterrupt:
+            self.untried, self.ends = "interrupted", 0
+            return "interrupted"
+        self.last = records[-1]
+        return records
 
     @functools.cached_property
     def as_it_is(self):

@@ -42,6 +42,7 @@ class Stopping:
         self.at_next_pass = False       # so that what follows the last step in the script's loop is still seen
         self.training_over = False      # enough was seen of training; the script's evaluation may still come
         self.when_over = lambda: None   # called once when it is
+        self.times = 1                  # so many times the usual steps
         self.looks_ahead = True         # to the epoch's end and the script's evaluation, once enough steps were seen
 
     def start_clock(self):
@@ -106,7 +107,8 @@ class Stopping:
             self.forward.steps += training is None or training.trained > self.forward.epochs
             if self.forward.steps >= FORWARD_STEPS:
                 self.end_training()
-        elif steps >= STEPS or (steps >= FEWEST_STEPS and now - self.began > STEPPING_SECONDS):
+        elif steps >= self.times * STEPS \
+                or (steps >= FEWEST_STEPS and now - self.began > self.times * STEPPING_SECONDS):
             if self.looks_ahead and iteration is not None and iteration.active and iteration.trained \
                     and not ranks.are_several():
                 self.forward = FastForward(iteration, iteration.seen_loader.trained, steps, now)

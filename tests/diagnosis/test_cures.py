@@ -11,7 +11,7 @@ from diagnosis.cures import changes, mends
 from diagnosis.cures.comparing import cure_of
 from diagnosis.cures.trials import Trials
 from diagnosis.faults import catalogue
-from diagnosis.record.record import Batch, Control, Encoder, Group, Parameter, Record
+from diagnosis.record.record import Batch, Control, Encoder, Group, Parameter, Record, Step
 from diagnosis.verdict import report
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import Judgement, concluded
@@ -38,6 +38,9 @@ STILL_AND_CLEARED = SCRIPT.replace("lr=1e-2", "lr=0.0").replace("        optimiz
     "optimizer.zero_grad()", "optimizer.zero_grad()\n        optimizer.step()")
 DETACHED_AND_CLIPPED = CLIPPED.replace("        loss.backward()", "        loss = loss.detach().requires_grad_()\n"
                                        "        loss.backward()")
+SOON_OVER = SCRIPT.replace("range(2)", "range(6)").replace("        optimizer.step()", """        optimizer.step()
+        schedule.step()""").replace("for epoch", """schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: step < 30)
+for epoch""")
 PUT_BACK = SCRIPT.replace("for epoch", "first = [each.clone().detach() for each in model.parameters()]\nfor epoch", 1) + """
         with torch.no_grad():
             for each, value in zip(model.parameters(), first):
@@ -99,6 +102,15 @@ def test_what_only_the_mended_run_shows_is_named_as_the_second_cause(tmp_path, p
     assert "both are needed" in " ".join(screen.split())
 
 
+def test_harm_that_comes_late_is_shown_by_longer_runs(tmp_path, python):
+    """In forty steps the run learns as well as it does mended."""
+    status, screen, told = examined(tmp_path, python, SOON_OVER)
+    [first] = [one for one in told["findings"] if one["level"] == "error"]
+    assert status == 1 and first["name"] == "schedule-exhausted"
+    assert first["cure"]["steps"] == 120 and first["cure"]["helps"]
+    assert first["cure"]["loss_mended"][1] < 0.5 * first["cure"]["loss_as_it_is"][1]
+
+
 def test_a_cause_that_no_check_knows_is_searched_by_trial(tmp_path, python):
     status, screen, told = examined(tmp_path, python, PUT_BACK)
     assert status == 1 and told["outcome"] == "does not learn"
@@ -147,11 +159,28 @@ def test_luck_is_not_taken_for_a_cure(seed):
 
 def test_what_makes_no_difference_to_a_run_that_learns_is_said_and_is_no_error():
     record = run_of(FALLING)
-    cure = cure_of(MEND, record, run_of(FALLING), "learns")
+    cure = cure_of(MEND, record, run_of([loss + noise / 10 for loss, noise in zip(FALLING, luck(2))]), "learns")
     assert cure.learns and not cure.helps and "no difference" in cure.said
     finding = Finding("error", "", {}, "", "", name="eval-mode")
     Trials(record, Judgement([finding], outcome="learns"), "", 0).judge_without_effect(finding, cure)
     assert finding.level == "warning"
+
+
+def test_a_mend_that_does_not_reach_the_run_shows_nothing():
+    record = run_of(FALLING)
+    cure = cure_of(MEND, record, run_of(FALLING), "learns")
+    assert not cure.helps and "the same to the last digit" in cure.said
+    finding = Finding("error", "", {}, "", "", name="gradient-blocked")
+    Trials(record, Judgement([finding], outcome="learns"), "", 0).judge_without_effect(finding, cure)
+    assert finding.level == "error"
+
+
+def test_a_loss_put_in_the_place_of_the_scripts_is_judged_by_itself():
+    """A ReLU behind the last layer keeps the script's own loss where it is until an output rises above 0."""
+    mended = run_of(FLAT)
+    mended.steps = [Step(place, loss=loss) for place, loss in enumerate(FALLING)]
+    cure = cure_of(mends.cross_entropy(mended), run_of(FLAT), mended, "does not learn")
+    assert cure.helps and cure.loss_mended[1] < 0.5
 
 
 def test_a_loss_that_is_lower_and_does_not_learn_yet_is_said_to_be_so():
