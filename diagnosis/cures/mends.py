@@ -139,6 +139,11 @@ def in_float32(record):
     return Mend("weights and arithmetic in float32, without a gradient scaler", {"float32": None})
 
 
+def finite(record):
+    return Mend("0 for what is NaN or infinite before linear layers and in gradients and the cross-entropy of the "
+                "last layer's plain outputs as the loss", {"zero_for_nan": None, "plain_cross_entropy": None})
+
+
 def cross_entropy(record):
     return Mend("the cross-entropy of the last layer's plain outputs against the labels as the loss",
                 {"plain_cross_entropy": None, "minimize": None})

@@ -115,8 +115,7 @@ def keep_weights(observer, value):
                              if isinstance(each, torch.Tensor)}
 
     def put_back(module):
-        state = kept.pop("state", None)
-        own = module.state_dict()
+        state, own = kept.get("state"), module.state_dict()
         if state is not None and own.keys() >= state.keys():
             with torch.no_grad():
                 for name, each in state.items():

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import checkpoint
 
-from diagnosis.cures.events import around_backward, before_pass
+from diagnosis.cures.events import around_backward, before_pass, trained, unseen
 from diagnosis.observe.losses import target_beside
 from diagnosis.record import facts, graph, source
 
@@ -86,6 +86,7 @@ def last_layer_anew(observer, outputs):
         if outputs not in (None, layer.out_features):
             other = nn.Linear(layer.in_features, outputs, device=layer.weight.device, dtype=layer.weight.dtype)
             layer.out_features, layer.weight, layer.bias = outputs, other.weight, other.bias
+        if outputs is not None:
             tell_number_of_labels(module, outputs)
         with torch.no_grad():
             layer.weight.normal_(0.0, SMALL)
@@ -103,7 +104,7 @@ def head_anew(observer, value):
 
 
 def once_with_head(observer, make):
-    """make(linear layers outside the encoder, model) before its first pass; the script's random numbers stay the same."""
+    """make(linear layers outside the encoder, model) before its first pass; the random numbers stay the script's."""
     done = set()
 
     def begin(module):
@@ -173,6 +174,22 @@ def plain_cross_entropy(observer, value):
 
     nn.Linear.forward = forward
     around_backward(observer, before=loss)
+
+
+def zero_for_nan(observer, value):
+    """What is NaN or infinite becomes 0 where a linear layer takes it, and in the gradients after backward."""
+    original = nn.Linear.forward
+
+    def forward(layer, input):
+        return original(layer, torch.nan_to_num(input, 0.0, 0.0, 0.0))
+
+    def clean():
+        for parameter in trained(observer):
+            if parameter.grad is not None:
+                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
+
+    nn.Linear.forward = forward
+    around_backward(observer, after=unseen(observer, clean))
 
 
 def of_logits(logits, target):

@@ -183,4 +183,6 @@ def finding(batches, level, title, why, fix, **evidence):
 
 def mend(record):
     outputs, classes = number_of_outputs(record), len(set(known_training_labels(record)[0]))
+    if outputs and outputs > 1 and record.crash is not None:        # in the loss, of class numbers as floating point
+        return mends.head_for(record, outputs)
     return mends.head_for(record, classes) if outputs == 1 and classes > 2 else mends.cross_entropy(record)

@@ -24,7 +24,7 @@ class Net(nn.Module):
 torch.manual_seed(4)
 tok = AutoTokenizer.from_pretrained(encoder_folder())
 net = Net(torch.bfloat16)
-optimizer = torch.optim.AdamW(net.parameters(), lr=1e-5, weight_decay=0.01)
+optimizer = torch.optim.AdamW(net.parameters(), lr=3e-5, weight_decay=0.01)
 criterion = nn.CrossEntropyLoss()
 train, valid = split(*posts(800, seed=304))
 

@@ -23,7 +23,7 @@ def main():
 
     train_loader = DataLoader(train, batch_size=16, shuffle=True, collate_fn=collate)
     valid_loader = DataLoader(valid, batch_size=30, collate_fn=collate)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4)
     for epoch in range(3):
         model.train()
         for batch in train_loader:
