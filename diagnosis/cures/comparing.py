@@ -47,7 +47,7 @@ def cure_of(mend, as_it_is, mended, outcome):
         said = learns_as_it_is(better, own == before) if now else "it no longer learns"
     else:
         better = replaced and now or is_lower(before, own, SURE)
-        said = in_words(now, better)
+        said = "the same to the last digit: " * (own == before) + in_words(now, better)
     return Cure(mend.words, steps, ends(before), ends(after), now, now and better, said, better)
 
 

@@ -146,10 +146,11 @@ def tell_number_of_labels(module, outputs):
 def plain_cross_entropy(observer, value):
     """Backward runs on the cross-entropy of the last linear layer's outputs against the labels.
 
-    Of a single output, on the binary one. Gradient scaling is kept.
+    Of a single output, on the binary one. Where no labels of as many rows are known, on the mean of what the
+    cross-entropies of the pass gave. Gradient scaling is kept.
     """
-    seen = []       # (Pass, output) of the linear layers in the pass going on
-    original = nn.Linear.forward
+    seen, computed = [], []     # (Pass, output) of the linear layers in the pass going on; (Pass, loss) likewise
+    original, cross_entropy = nn.Linear.forward, F.cross_entropy
 
     def forward(layer, *args, **kwargs):
         output = original(layer, *args, **kwargs)
@@ -160,6 +161,12 @@ def plain_cross_entropy(observer, value):
             seen.append((now, output))
         return output
 
+    def kept(*args, **kwargs):
+        result, now = cross_entropy(*args, **kwargs), observer.passes.open
+        if now is not None and not observer.guard.looks_away() and result.requires_grad:
+            computed[:] = [each for each in computed if each[0] is now] + [(now, result)]
+        return result
+
     def loss(tensor):
         now = observer.passes.open
         chosen = now and now.loss_behind(tensor)
@@ -168,11 +175,12 @@ def plain_cross_entropy(observer, value):
             return None
         target = chosen.arguments.get("target") if chosen else graph.target_in_graph(tensor, *outputs[-1].shape)
         target = target_beside(now) if target is None else target
-        if target is None:
-            return None
-        return of_logits(outputs[-1].float(), target) * observer.scaling.factor_of(tensor)
+        if target is not None and target.numel() in (len(outputs[-1]), outputs[-1].numel()):
+            return of_logits(outputs[-1].float(), target) * observer.scaling.factor_of(tensor)
+        parts = [result.mean() for of_pass, result in computed if of_pass is now]
+        return torch.stack(parts).mean() * observer.scaling.factor_of(tensor) if parts else None
 
-    nn.Linear.forward = forward
+    nn.Linear.forward, F.cross_entropy = forward, kept
     around_backward(observer, before=loss)
 
 

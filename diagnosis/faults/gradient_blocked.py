@@ -114,5 +114,5 @@ def _gets_gradient(parameter):
 
 
 def mend(record):
-    return mends.Mend("detach(), no_grad() and reentrant checkpoints within the model without effect",
+    return mends.Mend("the gradient let through detach(), no_grad() and reentrant checkpoints",
                       {"let_gradients_through": None, "all_in_optimizer": None})
