@@ -137,17 +137,9 @@ class Trials:
                 continue
             if self.is_enough([mends.together([*base, mend])])[0]:
                 finding.evidence = {"seen_with": already.words} | finding.evidence
-                self.no_consequence(finding.name)
                 self.name(base, [mend], finding.name, finding)
                 return True
         return False
-
-    def no_consequence(self, name):
-        """What stands when its supposed cause is mended has another one: it was no consequence."""
-        for _, consequences in self.judgement.causes:
-            for finding in [each for each in consequences if each.name == name]:
-                consequences.remove(finding)
-                self.judgement.findings.remove(finding)
 
     def is_enough(self, tried):
         """Whether each of these mends makes the run learn; every trial is kept in the judgement."""

@@ -47,10 +47,16 @@ def verdict(record, judgement):
 
 
 def found_by_trial(judgement, words, finding):
-    """A trial found what no check did: the run learns with that changed. finding: of the catalogue's fault, or None."""
+    """A trial found what no check did: the run learns with that changed. finding: of the catalogue's fault, or None.
+
+    It stands in place of one of that name that was a warning or was taken for another's consequence.
+    """
     if finding is not None:
-        judgement.findings.append(finding)
-        judgement.causes.append((finding, []))
+        name = finding.name
+        left = [also for first, others in judgement.causes if first.name == name for also in others]
+        judgement.findings = [each for each in judgement.findings if each.name != name] + [finding]
+        judgement.causes = [(first, [also for also in others if also.name != name])
+                            for first, others in judgement.causes if first.name != name] + [(finding, left)]
         if finding.name in judgement.passed:
             judgement.passed.remove(finding.name)
         judgement.not_checked = [(name, reason) for name, reason in judgement.not_checked if name != finding.name]

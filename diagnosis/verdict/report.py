@@ -43,10 +43,10 @@ def screen_parts(record, judgement, report_dir, trials=None):
             trials.try_cure(finding)
         yield tried_lines(finding, width)
     if trials is not None:
-        before = len(judgement.causes)
+        shown = [id(finding) for finding, _ in judgement.causes]
         trials.search()
         yield search_lines(judgement, width)
-        for finding, consequences in judgement.causes[before:]:
+        for finding, consequences in [cause for cause in judgement.causes if id(cause[0]) not in shown]:
             yield ["", *finding_lines(finding, consequences, width), *tried_lines(finding, width)]
     for lines in rest_of_screen(record, judgement, report_dir, width):
         yield ["", *lines] if lines else []

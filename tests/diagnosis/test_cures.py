@@ -13,6 +13,7 @@ from diagnosis.cures.trials import Trials
 from diagnosis.faults import catalogue
 from diagnosis.record.record import Batch, Control, Encoder, Group, Parameter, Record, Step
 from diagnosis.verdict import report
+from diagnosis.verdict.conclusion import found_by_trial
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import Judgement, concluded
 
@@ -196,6 +197,18 @@ def test_losses_of_another_kind_are_not_compared():
 def test_a_trial_that_comes_to_few_steps_says_why():
     with pytest.raises(ValueError, match="with something else the run made 5 steps in the time left"):
         cure_of(MEND, run_of(FLAT), Record(ended="time limit", optimizer_steps=5), "does not learn")
+
+
+def test_what_is_found_by_trial_stands_once_though_a_check_took_it_for_less():
+    first, warned, behind = (Finding(level, "", {}, "", "", name=name) for level, name in (
+        ("error", "lr-too-high"), ("warning", "lr-too-low"), ("error", "weight-decay-extreme")))
+    judgement = Judgement([first, behind, warned], causes=[(first, [behind]), (warned, [])])
+    for name in ("weight-decay-extreme", "lr-too-low"):
+        found_by_trial(judgement, "something else", Finding("error", "", {}, "", "", name=name))
+    assert [(each.level, each.name) for each in judgement.findings] == [
+        ("error", "lr-too-high"), ("error", "weight-decay-extreme"), ("error", "lr-too-low")]
+    assert [(cause.name, also) for cause, also in judgement.causes] == [
+        ("lr-too-high", []), ("weight-decay-extreme", []), ("lr-too-low", [])]
 
 
 # ---- the mends
