@@ -25,8 +25,9 @@ NEEDS = {"labels-random": {"control_seconds": 5, "rows": 560}, "rows-mixed": {"c
 
 # Faults whose mend is tried on their wrong example: all that have one, which takes two minutes, or a few of every kind.
 FEW = ("optimizer-missing-params", "clip-too-tight")
-# Too slow for the example's few steps, or seen in how the script is written, mended or not.
-NOT_SEEN = ("batchnorm-small-batch", "dead-head", "encoder-random", "model-remade", "optimizer-remade")
+# Forty steps of two rows show nothing; an encoder made from a configuration has no checkpoint to load; at first the
+# example learns the faster for its fault.
+NOT_SEEN = ("batchnorm-small-batch", "encoder-random", "optimizer-remade")
 MENDED = [name for name, fault in FAULTS.items() if hasattr(fault, "mend") and name not in NOT_SEEN]
 TRIED = MENDED if os.environ.get("ALL_MENDS") else FEW
 
@@ -42,8 +43,8 @@ def sections(fault):
 def observed(tmp_path_factory):
     """observed(name, heading, changes): the record of that example's run, mended where changes are given."""
     with server(tmp_path_factory.mktemp("pages")) as run:
-        yield lambda name, heading, changes=None: from_json(
-            run(sections(FAULTS[name])[heading], changes=changes, **NEEDS.get(name, {})))
+        yield lambda name, heading, changes=None, **more: from_json(
+            run(sections(FAULTS[name])[heading], changes=changes, **NEEDS.get(name, {}) | more))
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +104,10 @@ def test_a_fault_can_be_mended_or_says_why_that_cannot_be_tried(name):
 def test_the_wrong_example_has_its_fault_no_more_or_learns_when_that_alone_is_mended(name, examined, observed):
     wrong, findings = examined(name, "Wrong")
     mend = FAULTS[name].mend(wrong)
-    mended = observed(name, "Wrong", mend.changes)
+    mended = observed(name, "Wrong", mend.changes, steps=40)
     assert mended.observer_errors == [] and mended.ended != "crashed"
-    cure = cure_of(mend, wrong, mended, "does not learn")
+    as_it_is = observed(name, "Wrong", {}, steps=40) if wrong.remakings else wrong      # that one ends at the second model
+    cure = cure_of(mend, as_it_is, mended, "does not learn")
     assert cure.helps or name not in [finding.name for finding in judge(mended).findings], cure
 
 
