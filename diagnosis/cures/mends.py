@@ -4,7 +4,7 @@ A fault's file says which of them would mend it: mend(record) -> Mend or None. G
 run does not learn and no check knows why.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from diagnosis.verdict import course
 
@@ -182,3 +182,14 @@ GENERAL = (
     (all_trained, "encoder-frozen"), (zeroed, "gradients-accumulate"), (in_training_mode, "eval-mode"),
     (without_hooks, ""), (without_decay, "weight-decay-extreme"), (without_dropout, "dropout-extreme"),
     (in_float32, "half-weights"), (padding_masked, "mask-wrong"), (last_layer_anew, "dead-head"), (adamw, ""))
+
+
+def general(record):
+    """[(Mend, name of its fault)] of those in GENERAL, each once, with rates that they bear all together."""
+    parameters = [replace(each, trainable=True, group=each.group or 0) for each in record.parameters]
+    made = []
+    for make, name in reversed(GENERAL):
+        mend = make(replace(record, parameters=parameters))
+        if mend not in [known for known, _ in made]:
+            made.insert(0, (mend, name))
+    return made

@@ -109,10 +109,7 @@ class Trials:
         base = [mend for _, mend in self.tried]
         if base and self.seen_behind(base) or any(finding.cures[-1].lower for finding in errors):
             return
-        left = []
-        for mend, name in [(make(self.record), name) for make, name in reversed(mends.GENERAL)]:
-            if mend not in base + [known for known, _ in left]:
-                left.insert(0, (mend, name))
+        left = [(mend, name) for mend, name in mends.general(self.record) if mend not in base]
         if not self.is_enough([mends.together(base + [mend for mend, _ in left])])[0]:
             return
         while len(left) > 1:

@@ -232,6 +232,8 @@ def test_the_rate_tried_is_one_that_whole_layers_bear_though_no_gradient_moved_t
     assert mends.sweeps_best(record) == mends.MOST_FOR_SMALL
     layer.trainable = False
     assert mends.sweeps_best(record) == 0.1
+    rates = [mend.changes["rates"]["rate"] for mend, _ in mends.general(record) if "rates" in mend.changes]
+    assert rates == [mends.MOST_FOR_SMALL]          # tried together with all parameters trainable
 
 
 def test_a_fault_whose_cure_cannot_be_tried_says_why_and_what_the_controls_showed(tmp_path):
