@@ -30,7 +30,7 @@ torch.manual_seed(0)
 train, valid = split(*posts(720, classes=3, seed=513))
 loader = DataLoader(Posts(train), batch_size=16, shuffle=True)
 model = AutoModelForSequenceClassification.from_pretrained(encoder_folder(), num_labels=3, num_hidden_layers=2)
-optim = torch.optim.AdamW(model.parameters(), lr=5e-5)
+optim = torch.optim.AdamW(model.parameters(), lr=2e-4)
 model.train()
 for epoch in range(3):
     for batch in loader:

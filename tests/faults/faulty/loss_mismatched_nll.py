@@ -34,7 +34,7 @@ train_loader = DataLoader(train, 16, shuffle=True, collate_fn=collate)
 valid_loader = DataLoader(valid, 30, collate_fn=collate)
 net = Net(4)
 criterion = nn.NLLLoss()
-optimizer = torch.optim.AdamW(net.parameters(), lr=5e-5)
+optimizer = torch.optim.AdamW(net.parameters(), lr=2e-4)
 for epoch in range(3):
     net.train()
     for ids, mask, y in train_loader:

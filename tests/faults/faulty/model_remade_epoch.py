@@ -23,7 +23,7 @@ def as_set(rows):
 train_loader, valid_loader = DataLoader(as_set(train), 16, shuffle=True), DataLoader(as_set(valid), 40)
 for epoch in range(EPOCHS):
     model = BertForSequenceClassification.from_pretrained(encoder_folder(), num_labels=4, num_hidden_layers=2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4)
     model.train()
     for ids, mask, y in train_loader:
         optimizer.zero_grad()

@@ -47,7 +47,7 @@ def main():
     valid_loader = DataLoader(valid, 40, collate_fn=collate)
     model = Classifier()
     weights = copy.deepcopy(model.state_dict())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4)
     for epoch in range(4):
         loss = train_epoch(model, weights, optimizer, train_loader)
         model.eval()

@@ -15,7 +15,7 @@ tokenizer = AutoTokenizer.from_pretrained(encoder_folder())
 
 def build():
     model = AutoModelForSequenceClassification.from_pretrained(encoder_folder(), num_labels=4, num_hidden_layers=2)
-    return model, torch.optim.AdamW(model.parameters(), lr=5e-5)
+    return model, torch.optim.AdamW(model.parameters(), lr=2e-4)
 
 
 def fit_batch(batch):
