@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from diagnosis.cures.events import after_step, around_backward, before_pass, before_step, trained, unseen
+from diagnosis.observe.late import when_imported
 from diagnosis.record import source
 
 
@@ -44,6 +45,11 @@ def schedule_each_step(observer, value):
         finally:
             moving[0] = False
 
+    def leave_alone(module):
+        """ignite's handler would set the rates by itself."""
+        module.LRScheduler.__call__ = lambda *_, **__: None
+
+    when_imported("ignite.handlers.param_scheduler", leave_alone)
     register_optimizer_step_post_hook(move)     # in sight of the observer
 
 

@@ -3,6 +3,7 @@
 judge.py asks each of these once and keeps the answers in the Judgement, which is all that report and look read.
 """
 
+from diagnosis.faults import catalogue
 from diagnosis.record.record import place
 from diagnosis.verdict import course
 from diagnosis.verdict.measures import crash_line
@@ -29,7 +30,7 @@ def verdict(record, judgement):
     if serious:
         first = serious[0]
         where = ", ".join(filter(None, [first.name, place(first.where)]))
-        text = f"{effect_on_learning(record, first, judgement.outcome)}: {first.title} ({where})"
+        text = f"{effect_on_learning(record, first, judgement)}: {first.title} ({where})"
     else:
         made = f"{len(judgement.passed)} checks passed, {len(judgement.not_checked)} not made"
         text = f"does not learn, and no cause was found: {made}" if judgement.outcome == DOES_NOT_LEARN else \
@@ -64,9 +65,10 @@ def found_by_trial(judgement, words, finding):
     judgement.verdict += f"; found by trial: it learns with {words}{which}"
 
 
-def effect_on_learning(record, finding, outcome):
+def effect_on_learning(record, finding, judgement):
     """The outcome and what this finding has to do with it, in words that begin the verdict."""
-    if explains_crash(record, finding) and not record.optimizer_steps:
+    outcome = judgement.outcome
+    if leads_to_crash(record, finding, judgement.findings) and not record.optimizer_steps:
         return "crashes before it learns anything"
     misleads = finding.effect == "misleads"
     if outcome in ("", LEARNS):
@@ -86,6 +88,12 @@ def out_of_time(record):
 def explains_crash(record, finding):
     """Is this finding what ended the script? Its check then holds the error's own message in its evidence."""
     return record.ended == "crashed" and finding.level == "error" and bool({"crash", "message"} & set(finding.evidence))
+
+
+def leads_to_crash(record, finding, findings):
+    """Does this finding explain how the script ended, or is it an error that causes one that does?"""
+    return explains_crash(record, finding) or finding.level == "error" and any(
+        explains_crash(record, other) and finding.name in catalogue()[other.name].CAUSED_BY for other in findings)
 
 
 def has_learned(record):

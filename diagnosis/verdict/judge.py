@@ -42,7 +42,8 @@ def judge(record):
             judgement.findings.append(outcome)
     judgement.findings = in_order_of_cause(judgement.findings, faults)
     if not record.optimizer_steps:      # a crash before the first step comes before all that it kept from happening
-        judgement.findings.sort(key=lambda finding: not conclusion.explains_crash(record, finding))
+        judgement.findings = sorted(judgement.findings, key=lambda finding: not conclusion.leads_to_crash(
+            record, finding, judgement.findings))
     return concluded(record, judgement)
 
 

@@ -11,6 +11,7 @@ from diagnosis.faults import catalogue
 from diagnosis.record.record import (Batch, Clip, Control, Crash, Encoder, Group, Parameter, Plan, Record, Schedule,
                                      Site, Split, Step, Tokenizer, Warned)
 from diagnosis.verdict import conclusion, pictures, report, tables
+from diagnosis.verdict.conclusion import leads_to_crash
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import Judgement, concluded, in_order_of_cause, under_their_causes
 
@@ -436,6 +437,16 @@ def test_without_a_schedule_the_rate_stays_as_it_was_seen():
     record.schedules = []
     record.steps = [Step(i, [1e-5, 1e-3]) for i in range(10)]
     assert pictures.as_stepped(record, 20) == [(1e-5, [1e-5] * 20), (1e-3, [1e-3] * 20)]
+
+
+def test_what_causes_the_error_that_ends_the_run_stands_before_it():
+    record = per_epoch_run()
+    record.steps, record.optimizer_steps, record.ended = [], 0, "crashed"
+    detached = finding("loss-detached", "error", evidence={"message": "does not require grad"})
+    frozen, eval_mode = finding("head-frozen", "error"), finding("eval-mode", "warning")
+    assert [leads_to_crash(record, each, [eval_mode, frozen, detached]) for each in (detached, frozen, eval_mode)] \
+        == [True, True, False]
+    assert verdict(record, frozen, detached).startswith("crashes before it learns anything: ")
 
 
 def test_below_errors_what_a_line_does_stands_before_what_the_data_are():
