@@ -3,14 +3,15 @@
     python tests/benchmarks/study.py --TRAIN_PATH=... [any constant of BERT_main_aggressive.py]
     python tests/benchmarks/study.py --jobs=2 --results=study.jsonl --TRAIN_PATH=...
     python tests/benchmarks/study.py --only='5e-5|2e-5' --TRAIN_PATH=...         the settings whose names match
+    python tests/benchmarks/study.py --validating=300 --MAX_TRAIN_ROWS=1000 --TRAIN_PATH=...    on fewer idle rows
 
 Every run is one of BERT_main_aggressive.py, in a process of its own. A seed draws the split, the rows, the order and
-the head's first weights, and is the same for all settings: the last column is the mean difference from the first line,
-seed by seed, with its standard deviation. With TEST_SHARE or TEST_PATH the scores are those of the test rows, which
-choose nothing, else of the best epoch's validation rows. With SECOND_TEXT_COLUMN the settings whose names say so read the
-text alone all the same. A line of --results is a finished run; called again with the same file, the
-study goes on where it stopped. `per epoch` is the schedule of the guide: warm-up 300 steps, made for all steps and
-stepped once after each epoch.
+the head's first weights, and is the same for all settings: one column is the mean difference from the first line, seed
+by seed, with its standard deviation. With TEST_SHARE or TEST_PATH the scores are those of the test rows, which
+choose nothing, else of the best epoch's validation rows. With SECOND_TEXT_COLUMN the settings whose names say so read
+the text alone all the same. A line of --results is a finished run; called again with the same file, the study goes on
+where it stopped. `per epoch` is the schedule of the guide: warm-up 300 steps, made for all steps and stepped once after
+each epoch. What worth_trying.py holds is measured on top of the measured recipe.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import re
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")       # one core a run
@@ -30,6 +32,8 @@ import transformers
 
 import BERT_main_aggressive as script
 from training.constants import name_of
+from training.run import data
+from worth_trying import WAYS
 
 SEEDS = (1, 2, 3)
 GUIDE_WARMUP = 300          # steps
@@ -52,6 +56,9 @@ SETTINGS = {                # name -> constants; the first is what the others ar
     "measured, rate 1e-4": ["RECIPE=measured", "LEARNING_RATE=1e-4"],
     "measured, lower layers x 0.9": ["RECIPE=measured", "LAYER_LR_DECAY=0.9"],
     "measured, batches of 16": ["RECIPE=measured", "BATCH_SIZE=16"],
+    "measured, 16, linear head": ["RECIPE=measured", "BATCH_SIZE=16", "HEAD=linear"],
+    "measured, 16, rate 1e-4": ["RECIPE=measured", "BATCH_SIZE=16", "LEARNING_RATE=1e-4"],
+    "measured, 6 epochs": ["RECIPE=measured", "NUM_EPOCHS=6"],
     "LAYER_LR_DECAY 0.95": ["LAYER_LR_DECAY=0.95"],
     "HEAD_LEARNING_RATE 5e-4": ["HEAD_LEARNING_RATE=5e-4"],
     "LABEL_SMOOTHING 0.1": ["LABEL_SMOOTHING=0.1"],
@@ -60,7 +67,7 @@ SETTINGS = {                # name -> constants; the first is what the others ar
     "AUGMENT delete": ["AUGMENT=delete"],
     "AUGMENT swap": ["AUGMENT=swap"],
     "AUGMENT synonyms": ["AUGMENT=synonyms"],
-}
+} | {f"measured, {way}": ["RECIPE=measured"] for way in WAYS}
 
 
 class OncePerEpoch:
@@ -87,6 +94,8 @@ def one_run(job):
         script.make_schedule = lambda optimizer, steps, warmup_ratio: OncePerEpoch(
             transformers.get_linear_schedule_with_warmup(optimizer, GUIDE_WARMUP, steps),
             steps // epochs_of(constants))
+    if name.removeprefix("measured, ") in WAYS:
+        WAYS[name.removeprefix("measured, ")](script)
     with tempfile.TemporaryDirectory() as folder:
         with open(os.devnull, "w") as nowhere:
             sys.stdout = sys.stderr = nowhere
@@ -112,8 +121,9 @@ def one_run(job):
     return {"name": name, "seed": seed, "accuracy": scores["accuracy"], "macro_f1": scores["macro_f1"],
             "first_loss": epochs[0]["train_loss"], "last_loss": epochs[-1]["train_loss"], "averages": averages,
             "baseline": baseline, "encoder": config["encoder"], "training_rows": config["training_rows"],
-            "validation_rows": config["validation_rows"], "test_rows": config["test_rows"], "epochs": len(epochs), "device": config["device"],
-            "precision": config["precision"], "versions": config["versions"]}
+            "validation_rows": config["validation_rows"], "test_rows": config["test_rows"], "epochs": len(epochs),
+            "processor_seconds": time.process_time(), "device": config["device"], "precision": config["precision"],
+            "versions": config["versions"]}
 
 
 def epochs_of(constants):
@@ -130,18 +140,20 @@ def table(results):
         by_name.setdefault("LinearSVC over TF-IDF", {})[one["seed"]] = {
             "accuracy": one["baseline"]["linear_accuracy"], "macro_f1": one["baseline"]["linear_macro_f1"]}
         by_name.setdefault("always the largest class", {})[one["seed"]] = {"accuracy": one["baseline"]["accuracy"]}
-    reference = by_name.get(AS_IT_STANDS, {})
-    lines = ["| | Loss, epoch 1 → last | accuracy | macro-F1 | accuracy against the first line |",
-             "| --- | --- | --- | --- | --- |"]
     order = [name for name in SETTINGS if name in by_name] + [name for name in by_name if name not in SETTINGS]
+    reference = by_name[order[0]]
+    lines = ["| | Loss, epoch 1 → last | accuracy | macro-F1 | accuracy against the first line | processor, s |",
+             "| --- | --- | --- | --- | --- | --- |"]
     for name in order:
         runs = by_name[name]
         losses = f"{mean(runs, 'first_loss'):.3f} → {mean(runs, 'last_loss'):.3f}" \
             if name in SETTINGS else ""
         f1 = spread([one["macro_f1"] for one in runs.values()]) if "macro_f1" in next(iter(runs.values())) else ""
         gains = [one["accuracy"] - reference[seed]["accuracy"] for seed, one in runs.items() if seed in reference]
-        gain = spread(gains, sign=True) if name != AS_IT_STANDS and gains else ""
-        lines.append(f"| {name} | {losses} | {spread([one['accuracy'] for one in runs.values()])} | {f1} | {gain} |")
+        gain = spread(gains, sign=True) if name != order[0] and gains else ""
+        seconds = f"{mean(runs, 'processor_seconds'):.0f}" if name in SETTINGS else ""
+        lines.append(f"| {name} | {losses} | {spread([one['accuracy'] for one in runs.values()])} | {f1} | {gain} | "
+                     f"{seconds} |")
     return lines
 
 
@@ -158,8 +170,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on one core")
     parser.add_argument("--results", default="study.jsonl", help="file of the finished runs, read and added to")
+    parser.add_argument("--validating", type=int, default=data.IDLE_ROWS,
+                        help="idle rows that validate where MAX_TRAIN_ROWS leaves some")
     parser.add_argument("--only", default="", help="a regular expression for the names of the settings")
     options, constants = parser.parse_known_args()
+    data.IDLE_ROWS = options.validating
     path = Path(options.results)
     results = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     finished = {(one["name"], one["seed"]) for one in results}
@@ -175,7 +190,8 @@ def main():
     print("\n".join(table(results)))
     one = results[0]
     print(f"\n{one['encoder']}; {one['training_rows']:,} rows to train on, {one['validation_rows']:,} to validate on, "
-          f"{one.get('test_rows', 0):,} to test on, {one['epochs']} epochs, seeds {', '.join(map(str, SEEDS))}; {one['device']} {one['precision']}, "
+          f"{one['test_rows']:,} to test on, {one['epochs']} epochs, seeds "
+          f"{', '.join(map(str, sorted({each['seed'] for each in results})))}; {one['device']} {one['precision']}, "
           f"torch {one['versions']['torch']}, transformers {one['versions']['transformers']}")
 
 

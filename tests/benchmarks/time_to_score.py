@@ -3,12 +3,13 @@
     python tests/benchmarks/time_to_score.py --TRAIN_PATH=... --TEST_SHARE=0.1 [any constant of BERT_main_aggressive.py]
     python tests/benchmarks/time_to_score.py --rounds=3 --picture=time_to_score.svg --TRAIN_PATH=... --TEST_SHARE=0.1
 
-`guide` and `measured` are this script with either RECIPE. `trainer` is transformers' Trainer with its defaults and its own
-classification head, for as many epochs as the script has, `trainer grouped` the same with rows of like length together.
-`frozen features` is logistic regression on what the encoder's pooling gives, `LinearSVC` sees words alone. All read the
-same training rows, and the test rows' accuracy is taken after each epoch, whose scoring does not count; nor do loading,
-tokenizing and the script's validation. The ways alternate, round after round, and a way's seconds are its rounds' median;
-they are those of the processor where torch has one thread on a CPU. The Trainer needs what tests/requirements.txt names.
+`guide` and `measured` are this script with either RECIPE. `trainer` is transformers' Trainer with its defaults and its
+own classification head, for as many epochs as the script has, `trainer grouped` the same with rows of like length
+together. `frozen features` is logistic regression on what the encoder's pooling gives, `LinearSVC` sees words alone.
+All read the same training rows, and the test rows' accuracy is taken after each epoch, whose scoring does not count;
+nor do loading, tokenizing and the script's validation. The ways alternate, round after round, and a way's seconds are
+its rounds' median; they are those of the processor where torch has one thread on a CPU. The Trainer needs what
+tests/requirements.txt names.
 """
 
 import argparse
@@ -102,7 +103,8 @@ def trainer(settings, data, device, **arguments):
             source.path, num_labels=len(data.names), dtype=torch.float32)
 
     def tokenized(table):
-        return tokenizer(list(table.texts), list(table.seconds) or None, truncation=True, max_length=settings.MAX_LENGTH)
+        return tokenizer(list(table.texts), list(table.seconds) or None, truncation=True,
+                         max_length=settings.MAX_LENGTH)
 
     rows = tokenized(data.training)
     rows = [{name: values[row] for name, values in rows.items()} | {"labels": label}
@@ -228,8 +230,8 @@ def main():
             print(f"round {number + 1}: {name}: {accuracy:.3f} after {seconds:.1f} s", file=sys.stderr, flush=True)
     ways = {name: median_points(of_way) for name, of_way in rounds.items()}
     print("\n".join(table(ways)))
-    print(f"\n{len(data.training):,} rows to train on, {len(data.test.table):,} to test on, {settings.NUM_EPOCHS} epochs, "
-          f"seed {settings.SEED}; {clock_name(device)}, {options.rounds} round(s); torch {torch.__version__}, "
+    print(f"\n{len(data.training):,} rows to train on, {len(data.test.table):,} to test on, "
+          f"{settings.NUM_EPOCHS} epochs, seed {settings.SEED}; {clock_name(device)}, {options.rounds} round(s); torch {torch.__version__}, "
           f"transformers {transformers.__version__}")
     if options.picture:
         draw(ways, options.picture, clock_name(device))

@@ -1,0 +1,161 @@
+"""What others train with and BERT_main_aggressive.py does not: each as a change of the script, for study.py to measure.
+
+A way is a function of the script's module that puts its own in the place of some of the script's functions; it is
+called in a process that trains once. What gains over the script as it stands, three seeds on real texts, becomes a
+constant of it; the table in README.md has all of them.
+"""
+
+import torch
+import transformers
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training.encoder.finding import embedding_modules, encoder_layers
+from training.run.optimization import warm_up_steps
+
+EMA_DECAY = 0.98            # of the average over the steps, of which the study's runs have some 150
+R_DROP_WEIGHT = 1.0         # of the distance between two passes: Wu et al. 2021, "R-Drop", have 1 to 5
+FGM_LENGTH = 1.0            # of what is added to the word embeddings: Miyato et al. 2017, "Adversarial Training ..."
+CONTRAST_WEIGHT = 0.1       # of the contrastive loss, the rest of cross-entropy, and the temperature of its likeness:
+CONTRAST_TEMPERATURE = 0.3  # Gunel et al. 2021, "Supervised Contrastive Learning for Pre-trained Language Model ..."
+DROPOUTS, DROPPED = 4, 0.3  # passes through the head, and what each drops: Inoue 2019, "Multi-Sample Dropout"
+
+
+def cosine(script):
+    """The rate falls along half a cosine instead of a line."""
+    script.make_schedule = lambda optimizer, steps, warmup_ratio: transformers.get_cosine_schedule_with_warmup(
+        optimizer, warm_up_steps(steps, warmup_ratio), steps)
+
+
+def redrawn_top(script):
+    """The encoder's top layer begins with random weights (Zhang et al. 2021, "Revisiting Few-sample BERT ...")."""
+    prepare_model = script.prepare_model
+
+    def prepare(*given):
+        model = prepare_model(*given)
+        encoder_layers(model.encoder)[-1].apply(model.encoder._init_weights)
+        return model
+
+    script.prepare_model = prepare
+
+
+def averaged_weights(script):
+    """Validated and kept is the moving average of the weights over the steps; training goes on from its own."""
+    take_step, train_epoch, finish_epoch, of_run = script.take_step, script.train_epoch, script.finish_epoch, {}
+
+    def step(learner, *given):
+        take_step(learner, *given)
+        if "average" not in of_run:
+            of_run["average"] = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        of_run["average"].update_parameters(learner.model)
+
+    def epoch(learner, *given):
+        seen = train_epoch(learner, *given)
+        of_run["own"] = [parameter.detach().clone() for parameter in learner.model.parameters()]
+        put(learner.model, of_run["average"].module.parameters())
+        return seen
+
+    def finish(data, learner, *given):
+        finish_epoch(data, learner, *given)
+        put(learner.model, of_run["own"])
+
+    script.take_step, script.train_epoch, script.finish_epoch = step, epoch, finish
+
+
+@torch.no_grad()
+def put(model, weights):
+    for parameter, weight in zip(model.parameters(), weights):
+        parameter.copy_(weight)
+
+
+def with_further_loss(script, further):
+    """further(batch, labels, logits, the model's arguments) is added to each training batch's loss; it is a sum too."""
+    logits_of, batch_loss, last = script.logits_of, script.batch_loss, []
+
+    def logits_noted(*given):
+        logits = logits_of(*given)
+        last[:] = [logits_of, given]
+        return logits
+
+    def loss(logits, labels, learner, weights):
+        return batch_loss(logits, labels, learner, weights) + further(*last, logits, labels) / len(labels)
+
+    script.logits_of, script.batch_loss = logits_noted, loss
+
+
+def r_drop(script):
+    """Each text is passed twice, its dropout drawn anew, and the two distributions are drawn together."""
+    def further(logits_of, given, logits, labels):
+        again = logits_of(*given)
+        one, other = logits.log_softmax(dim=1), again.log_softmax(dim=1)
+        apart = functional.kl_div(one, other, reduction="sum", log_target=True) \
+            + functional.kl_div(other, one, reduction="sum", log_target=True)
+        loss = functional.cross_entropy(again, labels, reduction="sum") \
+            - functional.cross_entropy(logits, labels, reduction="sum")
+        return loss / 2 + R_DROP_WEIGHT * apart / 4
+
+    with_further_loss(script, further)
+
+
+def fgm(script):
+    """Each batch is passed again with the word embeddings moved along their gradient; both gradients step."""
+    logits_of, take_step, last = script.logits_of, script.take_step, []
+
+    def noted(*given):
+        last[:] = given
+        return logits_of(*given)
+
+    def step(learner, *given):
+        words = embedding_modules(learner.model.encoder)[0].word_embeddings.weight
+        moved = words.grad * (FGM_LENGTH / words.grad.norm().clamp_min(1e-12))
+        with torch.no_grad():
+            words.add_(moved)
+        labels = last[1]["labels"].to(words.device)
+        functional.cross_entropy(logits_of(*last), labels).backward()
+        with torch.no_grad():
+            words.sub_(moved)
+        take_step(learner, *given)
+
+    script.logits_of, script.take_step = noted, step
+
+
+def contrastive(script):
+    """Pooled texts of one class are drawn together and those of others apart, beside the cross-entropy."""
+    prepare_model, pooled = script.prepare_model, []
+
+    def prepare(*given):
+        model = prepare_model(*given)
+        model.classifier.register_forward_pre_hook(note)
+        return model
+
+    def note(head, states):
+        pooled[:] = states
+
+    def further(logits_of, given, logits, labels):
+        states = functional.normalize(pooled[0].float(), dim=1)
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        likeness = (states @ states.T / CONTRAST_TEMPERATURE).masked_fill(itself, -1e9).log_softmax(dim=1)
+        same = (labels[:, None] == labels[None]) & ~itself
+        apart = -(likeness * same).sum(dim=1) / same.sum(dim=1).clamp_min(1)
+        return CONTRAST_WEIGHT * (apart.sum() - functional.cross_entropy(logits, labels, reduction="sum"))
+
+    script.prepare_model = prepare
+    with_further_loss(script, further)
+
+
+def many_dropouts(script):
+    """The head sees each pooled text several times, other numbers of it dropped each time; its logits are averaged."""
+    prepare_model = script.prepare_model
+
+    def prepare(*given):
+        model = prepare_model(*given)
+        head = model.classifier.forward
+        model.classifier.forward = lambda states: head(states) if not model.training else torch.stack(
+            [head(functional.dropout(states, DROPPED)) for _ in range(DROPOUTS)]).mean(dim=0)
+        return model
+
+    script.prepare_model = prepare
+
+
+WAYS = {"cosine": cosine, "top layer drawn anew": redrawn_top, "average of the weights": averaged_weights,
+        "R-Drop": r_drop, "FGM": fgm, "contrastive loss": contrastive, "multi-sample dropout": many_dropouts}
