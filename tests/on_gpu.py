@@ -37,7 +37,7 @@ import torch
 import transformers
 
 BERT_BASE = "bert-base"
-COMPARED = "^(naive|trainer|script padded)"     # with the script itself: all ways but the compiled one
+COMPARED = "^(naive|trainer|trainer (grouped|flash)|script padded)$"   # and the script: all but compiled and in fp32
 MAKES_WAIT = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize")     # in CUDA's own words
 PROFILED_STEPS = 20
 

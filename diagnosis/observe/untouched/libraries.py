@@ -10,7 +10,8 @@ from diagnosis.observe.untouched import system
 
 def watch(old_files):
     for name, look in (("torch", watch_torch), ("safetensors", watch_safetensors), ("tokenizers", watch_tokenizers),
-                       ("pyarrow.parquet.core", watch_parquet), ("sqlite3.dbapi2", system.watch_databases)):
+                       ("pyarrow", watch_arrow), ("pyarrow.parquet.core", watch_parquet),
+                       ("sqlite3.dbapi2", system.watch_databases)):
         if name in sys.modules:
             look(old_files, sys.modules[name])
         else:
@@ -63,8 +64,20 @@ def watch_safetensors(old_files, module):
             sys.modules[name].serialize_file, sys.modules[name].safe_open = module.serialize_file, module.safe_open
 
 
+def watch_arrow(old_files, module):
+    """pandas and datasets open files by this class, which cannot be changed itself."""
+    original = module.OSFile
+
+    @functools.wraps(original)
+    def opened(path, mode="r", *args, **kwargs):
+        through = writes if set(mode) & set("wax+") else reads
+        return through(old_files, original, 0, "path")(path, mode, *args, **kwargs)
+
+    module.OSFile = opened
+
+
 def watch_parquet(old_files, module):
-    """pandas and datasets write and read through these classes too."""
+    """Of pyarrow, given paths."""
     for kind, name, through in ((module.ParquetWriter, "where", writes), (module.ParquetFile, "source", reads),
                                 (module.ParquetDataset, "path_or_paths", reads)):
         kind.__init__ = through(old_files, kind.__init__, 1, name)
