@@ -77,7 +77,7 @@ RESTING = (
      "loader = DataLoader(list(zip(texts, labels)), batch_size=8, shuffle=True, collate_fn=collate)"),
     ("validation_loader", {"validation_rows", "validation_labels"},
      "validation_examples = [(text, label) for (text, _), label in zip(validation_rows, validation_labels)]\n"
-     "validation_loader = DataLoader(validation_examples, batch_size=8, collate_fn=collate)"),
+     "validation_loader = DataLoader(validation_examples, batch_size=24, collate_fn=collate)"),
     ("model", {"encoder", "head"}, "model.bert, model.classifier = encoder, head\nmodel.train()"),
     ("optimizer", {"model", "encoder", "head"}, "optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)"),
 )
@@ -224,9 +224,9 @@ def pretrain():
 
 
 @contextlib.contextmanager
-def server(folder):
+def server(folder, python):
     """A function that observes an example of a page in that folder and gives its record as JSON text."""
-    process = subprocess.Popen([sys.executable, __file__, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    process = subprocess.Popen([python, __file__, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"})
 
     def observed(example, rows=ROWS, steps=STEPS, control_seconds=0, changes=None):

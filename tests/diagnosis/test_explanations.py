@@ -40,9 +40,9 @@ def sections(fault):
 
 
 @pytest.fixture(scope="module")
-def observed(tmp_path_factory):
+def observed(tmp_path_factory, python):
     """observed(name, heading, changes): the record of that example's run, mended where changes are given."""
-    with server(tmp_path_factory.mktemp("pages")) as run:
+    with server(tmp_path_factory.mktemp("pages"), python) as run:
         yield lambda name, heading, changes=None, **more: from_json(
             run(sections(FAULTS[name])[heading], changes=changes, **NEEDS.get(name, {}) | more))
 
