@@ -34,7 +34,9 @@ class Files:
     def place_of_results(self):
         """is_result(path): would a file written there be one of the run's results?"""
         results = [os.path.realpath(os.getcwd()), os.path.realpath(source.START), self.of_script]
-        temporary = [os.path.realpath(tempfile.gettempdir()), "/dev", "/proc", "/sys"]
+        places = [tempfile.gettempdir(), os.path.expanduser("~/.cache"), os.environ.get("XDG_CACHE_HOME"),
+                  os.environ.get("HF_HOME")]
+        temporary = [*(os.path.realpath(place) for place in places if place), "/dev", "/proc", "/sys"]
 
         def below(path, folders):
             return any(path == folder or path.startswith(folder + os.sep) for folder in folders)

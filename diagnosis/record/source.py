@@ -28,6 +28,9 @@ ARITHMETIC = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult
               ast.Pow: lambda a, b: a ** b}
 
 
+EVALUATES = os.sep + "evaluate_modules" + os.sep     # where the package evaluate keeps the code of its metrics
+
+
 @functools.cache
 def is_users(filename):
     """Is this a file of the examined script, and none of a library, of Python or of the diagnosis?"""
@@ -37,7 +40,7 @@ def is_users(filename):
 
 
 def is_librarys(path):
-    return "site-packages" in path or "dist-packages" in path or path.startswith(LIBRARIES)
+    return "site-packages" in path or "dist-packages" in path or EVALUATES in path or path.startswith(LIBRARIES)
 
 
 def user_frames(frame=None):
