@@ -111,7 +111,7 @@ def finding(record, schedule):
 
 def into_the_batch_loop(record, schedule):
     """How the call gets to the optimizer's steps; through which function, where that is not the schedule's own."""
-    if schedule.library == "ignite":
+    if schedule.interval == "epoch" and record.library == "ignite":
         return "attach ignite's LRScheduler to Events.ITERATION_STARTED, not to an event of the epoch"
     if schedule.interval == "epoch":
         return ('hand Lightning the schedule with its interval: configure_optimizers returns {"optimizer": optimizer, '

@@ -98,7 +98,6 @@ class Schedules:
                                 factors=seen.as_made(horizon),
                                 base_rates=[float(rate) for rate in getattr(scheduler, "base_lrs", ())])
             schedule.interval = (intervals or {}).get(id(scheduler))
-            schedule.library = "lightning" if schedule.interval else "ignite" if seen.handled else ""
             if seen.handled:
                 schedule.interval = "step" if seen.in_batch_loop else "epoch"
             if schedule.interval is not None:       # the library calls it: the script's line is where it was made

@@ -301,7 +301,6 @@ class Schedule:
                                         # up to the end of the plan or 20,000 steps; empty where it depends on a metric
     base_rates: list[float] = field(default_factory=list)
     interval: str | None = None         # 'step' or 'epoch': when the library that runs the loop was told to step it
-    library: str = ""                   # that library: 'lightning' or 'ignite'
 
 
 @dataclass

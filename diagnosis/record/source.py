@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from diagnosis.record.notebook import is_notebook, read
 from diagnosis.record.record import Site
 
+EVALUATES = os.sep + "evaluate_modules" + os.sep     # where the package evaluate keeps the code of its metrics
 LIBRARIES = tuple(os.path.realpath(path) + os.sep for path in
                   {sysconfig.get_paths()["stdlib"], sysconfig.get_paths()["platstdlib"],
                    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))})
@@ -26,9 +27,6 @@ PASSING_ON = ("enumerate", "tqdm", "iter", "list", "tuple", "sorted", "reversed"
 ARITHMETIC = {ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
               ast.Div: lambda a, b: a / b, ast.FloorDiv: lambda a, b: a // b, ast.Mod: lambda a, b: a % b,
               ast.Pow: lambda a, b: a ** b}
-
-
-EVALUATES = os.sep + "evaluate_modules" + os.sep     # where the package evaluate keeps the code of its metrics
 
 
 @functools.cache

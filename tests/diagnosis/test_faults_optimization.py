@@ -960,8 +960,7 @@ def test_a_schedule_that_lightning_steps_per_epoch_needs_its_interval():
 
 def test_a_schedule_that_ignites_handler_moves_per_epoch_belongs_to_the_iterations():
     record = transformers_linear(40, UPDATES, per_epoch=True)
-    schedule = record.schedules[0]
-    schedule.library, schedule.interval, schedule.call_site = "ignite", "epoch", MADE
+    record.library, record.schedules[0].interval, record.schedules[0].call_site = "ignite", "epoch", MADE
     fix = finding("schedule-per-epoch", record).fix
     assert "Events.ITERATION_STARTED" in fix and "scheduler.step" not in fix
 
