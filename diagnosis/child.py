@@ -101,14 +101,21 @@ def conclude(observer):
             torch.autocast("cuda", enabled=False):
         observer.before_training = observer.before_training or attempt(observer.describe_model)
         for part in (assemble.fill, inputs.fill_splits, scores.fill_scores, inputs.fill_tokenizer,
-                     inputs.fill_features, assemble.fill_settings):
+                     assemble.fill_settings):
             attempt(part, observer)
             observer.write(record)
         live = live_objects(observer)
         if live is not None:
-            record.controls = attempt(run_controls, live, record, CONTROL_SECONDS) or []
+            spared = attempt(without_effect, record) or {}
+            record.controls = attempt(run_controls, live, record, CONTROL_SECONDS, None, spared) or []
         record.seconds = time.monotonic() - observer.began
     observer.write(record)
+
+
+def without_effect(record):
+    """{name of a control: why its answer could change no verdict}."""
+    from diagnosis.verdict import outcome       # and scikit-learn with it: seconds, which no run should pay before its steps
+    return {"rate-sweep": "the run learns at its own rate"} if outcome.measured(record) == outcome.LEARNS else {}
 
 
 def conclude_trial(observer):
@@ -136,7 +143,7 @@ def live_objects(observer):
     seen = record.batches_of("training")
     batch_size = record.training.batch_size or (seen[0].rows if seen else 0)
     return Live(before.model, batches[0], batch_size, optimizer, planned_rates(observer, optimizer, RATES),
-                before.state, batches[1:], batches[0])
+                before.state, batches[1:], lambda: inputs.features(observer), batches[0])
 
 
 def main_optimizer(observer):

@@ -3,7 +3,6 @@
 Each trial is a run of the script in a process of its own, with the changes of a Mend made by the observer.
 """
 
-import functools
 import os
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from diagnosis import processes
 from diagnosis.cures import comparing, mends
 from diagnosis.faults import catalogue
+from diagnosis.observe.stopping import stand_still
 from diagnosis.verdict.conclusion import found_by_trial
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import judge
@@ -46,6 +46,7 @@ class Trials:
         self.tried = []             # (Finding, Mend) of those whose mend alone was not enough
         self.settled = False        # with one mended the run learns, or with some together
         self.last = record          # of the last trial
+        self.as_it_is = None if ended_early(record) else record     # to compare with; None: it runs again beside a trial
         self.untried = untried
         for finding in judgement.findings:
             finding.untried = untried or ("" if finding.level == "error" else "no error")
@@ -197,28 +198,26 @@ class Trials:
         seconds = min(self.ends - time.monotonic(), times * (TIMES * self.record.seconds + MORE))
         if seconds < FEWEST_SECONDS:
             return "the time was up (--TIME_LIMIT=... allows more)"
-        threads = max(1, (os.cpu_count() or 1) // len(changes)) if len(changes) > 1 else None
+        again = [{}] if self.as_it_is is None else []
+        threads = max(1, (os.cpu_count() or 1) // len(again + changes)) if len(again + changes) > 1 else None
         runs = [processes.Run(self.folder / f"trial-{self.begun + place}.log", each, threads)
-                for place, each in enumerate(changes, 1)]
-        self.begun += len(runs)
+                for place, each in enumerate(again + changes, 1 - len(again))]
+        self.begun += len(changes)
         try:
-            self.as_it_is           # made here, where it may be interrupted
             records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
                                         f"trial {self.begun}, with {mend.words[:60]}")
         except KeyboardInterrupt:
             self.untried, self.ends = "interrupted", 0
             return "interrupted"
+        if again:
+            self.as_it_is, *records = records
         self.last = records[-1]
         return records
 
-    @functools.cached_property
-    def as_it_is(self):
-        """The record to compare with: a second run as it is, where the first was cut off by a model made anew."""
-        if not any(remaking.kind == "model" for remaking in self.record.remakings):
-            return self.record
-        [record] = processes.observe([processes.Run(self.folder / "trial-0.log", {})], self.record.target,
-                                     self.record.arguments, self.ends - time.monotonic(), "running it once more")
-        return record
+
+def ended_early(record):
+    """Was the run left before its usual steps, so that a trial would be longer?"""
+    return stand_still(record.steps, [step.rates for step in record.steps]) or any(remaking.kind == "model" for remaking in record.remakings)
 
 
 def mend_of(fault, record):

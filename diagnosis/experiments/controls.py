@@ -30,10 +30,11 @@ CONTROLS = (
     ("rate-sweep", "does the script's learning rate suit this model?", rate_sweep, 1.0))
 
 
-def run_controls(live, record, seconds, names=None):
+def run_controls(live, record, seconds, names=None, spared=None):
     """Every control's outcome as list[Control]; `live` is None where no training step was seen (data only then).
 
     names   of those to be made, each then with all of the seconds; None: all of them
+    spared  {name: why its answer could change no verdict}
     """
     ends, done = time.monotonic() + seconds, {}
     for name, question, experiment, share in CONTROLS:
@@ -44,6 +45,8 @@ def run_controls(live, record, seconds, names=None):
         done[name] = Control(name, question)
         stop = min(ends, time.monotonic() + share * seconds)
         try:
+            if name in (spared or {}):
+                raise NoMeasurement(f"not needed: {spared[name]}")
             if stop - time.monotonic() < 0.02 * seconds:
                 raise NoMeasurement("time: the controls before it took all of theirs")
             if live is None and "labels" not in name:

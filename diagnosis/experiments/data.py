@@ -22,8 +22,10 @@ def labels_from_tokens(live, record, stop, done):
 
 
 def labels_from_features(live, record, stop, done):
-    """The same over the features that the encoder gives before any training."""
-    features = record.training.features
+    """The same over the features that the encoder gives before any training; only where the tokens do not say yes."""
+    if "labels-from-tokens" in done and done["labels-from-tokens"].outcome:
+        raise NoMeasurement("not needed: the tokens predict them")
+    features = live.features() if live is not None else []
     return _labels_from(features, record.training.labels, record.training.examples, _feature_kernel)
 
 

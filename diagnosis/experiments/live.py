@@ -23,6 +23,7 @@ class Live:
     rates: list[list[float]] = field(default_factory=list)      # of its groups at each of the plan's first ~60 steps
     initial_state: dict | None = None   # the model's state_dict before the first step, if it was kept
     replays: list[Callable] = field(default_factory=list)       # the same as forward for other training batches
+    features: Callable = lambda: []     # () -> a row of the encoder's features for each of the first training examples
     in_order: Callable | None = None    # in_order(model copy, places of rows) -> (logits of these rows, None, None)
 
 

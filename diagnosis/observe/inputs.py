@@ -88,19 +88,22 @@ def add_passes(split, samples, several_texts):
         split.labels = [label for _, label in found]
 
 
-def fill_features(observer):
-    """Mean-pooled outputs of the encoder as it stood before training, for the first rows of the training examples."""
+def features(observer):
+    """Mean-pooled outputs of the encoder as it stood before training, for the first rows of the training examples.
+
+    A row of floats each; [] where they cannot be had.
+    """
     before, split = observer.before_training, observer.record.training
     if before is None or before.encoder is None or before.state is None or not split.examples:
-        return
+        return []
     if not isinstance(before.encoder, facts.transformers_model() or ()):
-        return          # nobody knows how an encoder of the script's own is called
+        return []       # nobody knows how an encoder of the script's own is called
     frozen = copy.deepcopy(before.encoder).eval()
     names = facts.names_in(before.model, before.encoder).values()
     state = {inside: before.state.get(name) for name, inside in names if inside}
     longest = getattr(getattr(before.encoder, "config", None), "max_position_embeddings", 512) or 512
     rows = [row[:min(longest - 2, FEATURE_TOKENS)] or [0] for row in split.examples[:FEATURE_ROWS]]
-    features, ends = [], time.monotonic() + FEATURE_SECONDS
+    found, ends = [], time.monotonic() + FEATURE_SECONDS
     with torch.no_grad():
         for name, parameter in frozen.named_parameters():
             if state.get(name) is not None:
@@ -109,9 +112,8 @@ def fill_features(observer):
             pooled = pooled_outputs(frozen, rows[first:first + FEATURE_POOL], ends)
             if pooled is None:
                 break
-            features += pooled
-    if all(math.isfinite(value) for row in features for value in row):
-        split.features = features
+            found += pooled
+    return found if all(math.isfinite(value) for row in found for value in row) else []
 
 
 def pooled_outputs(encoder, rows, ends, batch_size=32):

@@ -2,6 +2,7 @@
 
 STEPS = 40              # optimizer steps that are observed
 FEWEST_STEPS = 8        # never fewer, however slow they are
+STILL_STEPS = 12        # that could move no weight are enough
 STEPPING_SECONDS = 35   # of stepping, after which FEWEST_STEPS will do
 FORWARD_SECONDS = 30    # of going on to the epoch's end, into the next epoch and to the script's end
 FORWARD_STEPS = 2       # optimizer steps of the next epoch that are still seen

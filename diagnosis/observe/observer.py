@@ -27,7 +27,7 @@ from diagnosis.observe.remakings import Remakings
 from diagnosis.observe.scaling import Scaling
 from diagnosis.observe.schedules import Schedules
 from diagnosis.observe.steps import Optimizers, Steps
-from diagnosis.observe.stopping import Stopping
+from diagnosis.observe.stopping import Stopping, stand_still
 from diagnosis.observe.tokenizers import TokenizerCalls
 from diagnosis.record import source
 from diagnosis.record.record import Crash
@@ -175,7 +175,8 @@ class Observer:
     def step_was_made(self):
         self.stopping.start_clock()
         going_on = self.stopping.forward is not None
-        self.stopping.after_step(self.loaders.iteration, self.loaders.training())
+        still = stand_still(self.record.steps, [list(of_step.values()) for of_step in self.steps.rates])
+        self.stopping.after_step(self.loaders.iteration, self.loaders.training(), still)
         if self.stopping.forward is not None and not going_on:
             self.guard.attempt(libraries.end_epoch, self.surroundings.runner)
         if self.stopping.looks_ahead and self.remakings.are_enough():

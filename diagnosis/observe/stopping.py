@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 from diagnosis.observe import ranks
 from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECONDS, EVALUATION_SECONDS, FEWEST_STEPS,
-                                      FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS)
+                                      FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS,
+                                      STILL_STEPS)
+
+
+def stand_still(steps, rates):
+    """Could none of these steps move a weight? Every rate was 0, or no gradient reached the optimizer.
+
+    rates   of the groups, a list for each step
+    """
+    return len(steps) >= STILL_STEPS and (all(of_step and not any(of_step) for of_step in rates)
+                                          or not any(step.gradient_norm or step.skipped for step in steps))
 
 
 @dataclass
@@ -100,14 +110,17 @@ class Stopping:
         if record.backwards >= BACKWARDS_STEPPED:
             self.end("enough seen")
 
-    def after_step(self, iteration, training):
-        """iteration: the pass over a loader that is going on, or None; training: the training loader or None."""
+    def after_step(self, iteration, training, still):
+        """iteration: the pass over a loader that is going on, or None; training: the training loader or None.
+
+        still   no step could move a weight: nothing more is learned of it by waiting
+        """
         steps, now = len(self.record.steps), time.monotonic()
         if self.forward is not None:
             self.forward.steps += training is None or training.trained > self.forward.epochs
             if self.forward.steps >= FORWARD_STEPS:
                 self.end_training()
-        elif steps >= self.times * STEPS \
+        elif steps >= self.times * STEPS or self.looks_ahead and still \
                 or (steps >= FEWEST_STEPS and now - self.began > self.times * STEPPING_SECONDS):
             if self.looks_ahead and iteration is not None and iteration.active and iteration.trained \
                     and not ranks.are_several():

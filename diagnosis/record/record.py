@@ -194,7 +194,6 @@ class Split:
     complete: bool = False              # the examples below are all rows (else a random or an observed sample)
     examples: list[list[int]] = field(default_factory=list)     # token ids of each row, padding removed
     labels: list[int] = field(default_factory=list)             # of the same rows; empty where unknown
-    features: list[list[float]] = field(default_factory=list)   # frozen-encoder features of the first rows (a sample)
     order_labels: list[int] = field(default_factory=list)       # labels in the order in which the batches came
     loader: str | None = None           # class of the loader
     batch_size: int | None = None

@@ -114,12 +114,22 @@ def test_features_are_judged_in_the_same_way():
     labels = labels_of(600)
     features = np.random.default_rng(0).normal(size=(600, 32))
     features[:, 5] += 0.4 * np.array(labels)
-    record = Record()
-    record.training.examples, record.training.labels = texts_of(labels), labels
-    record.training.features = features.tolist()
-    assert run_controls(None, record, 30)[1].outcome is True
-    record.training.labels = shuffled(labels)
-    assert run_controls(None, record, 30)[1].outcome is False
+    record, asked = Record(), []
+    record.training.examples, record.training.labels = texts_of(shuffled(labels)), labels
+
+    def features_computed():
+        asked.append(True)
+        return features.tolist()
+
+    live = Live(nn.Linear(1, 1), None, 0, features=features_computed)
+    names = ("labels-from-tokens", "labels-from-features")
+    assert [control.outcome is True for control in run_controls(live, record, 30, names)] == [False, True]
+    record.training.labels = shuffled(labels, seed=3)
+    assert [control.outcome is True for control in run_controls(live, record, 30, names)] == [False, False]
+    record.training.examples = texts_of(record.training.labels)
+    asked.clear()
+    answered, spared = run_controls(live, record, 30, names)
+    assert answered.outcome is True and spared.reason == "not needed: the tokens predict them" and not asked
 
 
 # ---- models
@@ -362,9 +372,10 @@ def test_the_input_matters_after_training_and_not_where_the_output_is_constant()
 def test_the_sweep_places_the_scripts_rate_among_those_tried():
     model = Classifier()
     yes, figures = outcome("rate-sweep", live_of(model, adamw(model, 1e-3)))
-    assert yes is True and figures["own_rate"] == 1e-3 and not figures["not_reached"]
-    assert len(figures["losses"]) == len(figures["rates"]) == 6 and 1e-6 in figures["moves_nothing_at"]
-    assert outcome("rate-sweep", live_of(model, adamw(model, 1e-7)))[0] is False
+    assert yes is True and figures["own_rate"] == 1e-3 and len(figures["losses"]) == len(figures["rates"]) == 5
+    assert figures["not_reached"] == [1e-6]     # the script's own is far above it
+    low, figures = outcome("rate-sweep", live_of(model, adamw(model, 1e-7)))
+    assert low is False and 1e-6 in figures["moves_nothing_at"] and not figures["not_reached"]
 
 
 @pytest.mark.parametrize("own, suits", [(1e-7, False), (0.0, False), (2e-5, True), (1e-3, True), (1e-2, False),
@@ -383,6 +394,13 @@ def test_rates_of_sgd_are_not_held_against_those_of_adamw():
 
 
 # ---- all of them
+
+def test_a_control_whose_answer_could_change_nothing_is_not_made_and_says_why():
+    model = Classifier()
+    [control] = run_controls(live_of(model, adamw(model, 1e-3)), Record(), 30, ["rate-sweep"], {"rate-sweep": "it learns"})
+    assert control.outcome is None and control.reason == "not needed: it learns"
+
+
 
 def assert_same(found, expected):
     if isinstance(found, torch.Tensor):

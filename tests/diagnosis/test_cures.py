@@ -92,6 +92,7 @@ def test_two_causes_are_each_tried_alone_and_then_together(tmp_path, python):
     assert status == 1 and len(tried) == 2 and tried[0] == tried[1] and "the rate held" in tried[0]
     assert all(one["cure"]["learns"] for one in told["findings"] if one["cure"])
     assert "both are needed" in " ".join(screen.split())
+    assert all(one["cure"]["steps"] == 40 for one in told["findings"] if one["cure"])     # 12 were enough for the verdict
 
 
 def test_what_only_the_mended_run_shows_is_named_as_the_second_cause(tmp_path, python):

@@ -10,8 +10,9 @@ import pytest
 from diagnosis.observe.files import Files, writes
 from diagnosis.observe.guard import Guard
 from diagnosis.observe.limits import (BACKWARDS, BACKWARDS_STEPPED, BEFORE_SECONDS, EVALUATION_SECONDS, FEWEST_STEPS,
-                                      FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS, is_close)
-from diagnosis.observe.stopping import Stopping
+                                      FORWARD_BATCHES, FORWARD_SECONDS, FORWARD_STEPS, STEPPING_SECONDS, STEPS,
+                                      STILL_STEPS, is_close)
+from diagnosis.observe.stopping import Stopping, stand_still
 from diagnosis.observe.untouched.old_files import OldFiles
 from diagnosis.record.record import Batch, Record, Step
 
@@ -41,7 +42,7 @@ def after_steps(stopping, count, iteration=None, training=None):
     stopping.start_clock()
     for _ in range(count):
         stopping.record.steps.append(Step(len(stopping.record.steps)))
-        stopping.after_step(iteration, training)
+        stopping.after_step(iteration, training, still=False)
 
 
 def in_epoch(epochs=1):
@@ -58,6 +59,18 @@ def test_without_a_loader_the_run_goes_on_to_its_evaluation_and_ends_when_it_tra
     stopping.check()
     with pytest.raises(Ended, match="enough seen"):
         stopping.trains_again()
+
+
+def test_steps_that_move_no_weight_are_soon_enough(stopping):
+    steps = [Step(number, gradient_norm=1.0) for number in range(STILL_STEPS)]
+    assert stand_still(steps, [[0.0, 0.0]] * STILL_STEPS) and not stand_still(steps, [[0.0, 1e-9]] * STILL_STEPS)
+    assert not stand_still(steps[1:], [[0.0]] * (STILL_STEPS - 1)) and not stand_still(steps, [[]] * STILL_STEPS)
+    without = [Step(number) for number in range(STILL_STEPS)]
+    assert stand_still(without, [[1e-3]] * STILL_STEPS)
+    without[3].skipped = True       # by a scaler, which tries a smaller factor next
+    assert not stand_still(without, [[1e-3]] * STILL_STEPS)
+    stopping.after_step(*in_epoch(), still=True)
+    assert stopping.forward is not None
 
 
 def test_an_evaluation_that_does_not_come_is_not_waited_for(stopping):
