@@ -185,10 +185,17 @@ GENERAL = (
 
 
 def general(record):
-    """[(Mend, name of its fault)] of those in GENERAL, each once, with rates that they bear all together."""
-    parameters = [replace(each, trainable=True, group=each.group or 0) for each in record.parameters]
+    """[(Mend, name of its fault)] of those in GENERAL, each once, with rates that they bear all together.
+
+    Where adapters are trained the rest is frozen on purpose, and stays so.
+    """
+    adapters = any(map(course.is_adapter, record.parameters))
+    parameters = record.parameters if adapters else [
+        replace(each, trainable=True, group=each.group or 0) for each in record.parameters]
     made = []
     for make, name in reversed(GENERAL):
+        if make is all_trained and adapters:
+            continue
         mend = make(replace(record, parameters=parameters))
         if mend not in [known for known, _ in made]:
             made.insert(0, (mend, name))

@@ -14,10 +14,10 @@ from diagnosis.observe.stopping import stand_still
 from diagnosis.verdict.conclusion import found_by_trial
 from diagnosis.verdict.finding import Finding
 from diagnosis.verdict.judge import judge
-from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS
+from diagnosis.verdict.outcome import DOES_NOT_LEARN, LEARNS, TOO_EARLY, measured
 
 TIMES, MORE = 2, 30     # a trial may take so many times the seconds of the examination, and these beside
-LONGER = 3              # times the steps of a trial, where the run learns mended and as it is
+LONGER = 3              # times the steps of a trial that was too short to tell
 FEWEST_SECONDS = 8      # left, with which none is begun
 ASKED = {"data": ("labels-from-tokens", "labels-from-features"),
          "evaluation": ("labels-from-features", "own-optimizer")}
@@ -70,9 +70,12 @@ class Trials:
         if isinstance(cure, str):
             finding.untried = cure
             return
-        if cure.learns and not cure.helps:
-            longer = self.run_longer(mend)
-            cure = cure if isinstance(longer, str) else longer
+        if self.is_too_short(cure):
+            mended, longer = self.last, self.run_longer(mend)
+            if isinstance(longer, str) or not (cure.learns or longer.learns):
+                self.last = mended
+            else:
+                cure = longer
         finding.cures.append(cure)
         self.settled = cure.learns
         self.judge_without_effect(finding, cure)
@@ -80,6 +83,11 @@ class Trials:
             self.tried.append((finding, mend))
             if len(self.tried) > 1:
                 self.try_together()
+
+    def is_too_short(self, cure):
+        """The run learns mended and as it is; or it is too early to tell of the mended one, whose cause is the only one."""
+        errors = [finding for finding, _ in self.judgement.causes if finding.level == "error"]
+        return not cure.helps if cure.learns else len(errors) == 1 and measured(self.last) == TOO_EARLY
 
     def try_together(self):
         """All that were not enough alone."""

@@ -190,6 +190,16 @@ def test_a_loss_that_is_lower_and_does_not_learn_yet_is_said_to_be_so():
     assert cure.lower and not cure.learns and not cure.helps and "not enough in so few steps" in cure.said
 
 
+@pytest.mark.parametrize("others, longer", [(0, True), (1, False)])
+def test_of_an_only_cause_longer_runs_are_made_where_it_is_too_early_to_tell(others, longer):
+    mended = run_of(FLAT)
+    cure = cure_of(MEND, run_of(FLAT), mended, "does not learn")
+    causes = [(Finding("error", "", {}, "", "", name="encoder-frozen"), []) for _ in range(1 + others)]
+    trials = Trials(run_of(FLAT), Judgement([cause for cause, _ in causes], causes=causes), "", 0)
+    trials.last = mended
+    assert not cure.learns and trials.is_too_short(cure) is longer
+
+
 def test_losses_of_another_kind_are_not_compared():
     cure = cure_of(MEND, run_of([-0.1 * place for place in range(40)], "nll_loss"), run_of(FALLING), "does not learn")
     assert cure.helps and cure.said == "it learns"
@@ -235,6 +245,13 @@ def test_the_rate_tried_is_one_that_whole_layers_bear_though_no_gradient_moved_t
     assert mends.sweeps_best(record) == 0.1
     rates = [mend.changes["rates"]["rate"] for mend, _ in mends.general(record) if "rates" in mend.changes]
     assert rates == [mends.MOST_FOR_SMALL]          # tried together with all parameters trainable
+
+
+def test_what_is_frozen_under_adapters_stays_so():
+    adapter = Parameter("encoder.layer.0.query.lora_A.weight", "layer 0", [8, 64], "float32", True, 0)
+    frozen = Parameter("encoder.layer.0.query.weight", "layer 0", [64, 64], "float32", False, None)
+    tried = {name for _, name in mends.general(Record(parameters=[adapter, frozen]))}
+    assert "encoder-frozen" not in tried and "encoder-frozen" in {name for _, name in mends.general(Record())}
 
 
 def test_a_fault_whose_cure_cannot_be_tried_says_why_and_what_the_controls_showed(tmp_path):
