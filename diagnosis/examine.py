@@ -10,12 +10,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tokenize
 from pathlib import Path
 
 from diagnosis import processes
 from diagnosis.cures.trials import Trials, of_no_use
+from diagnosis.faults import catalogue
 from diagnosis.record.notebook import is_notebook, read
 from diagnosis.verdict import report
 from diagnosis.verdict.conclusion import not_examined
@@ -36,6 +38,7 @@ def examine(script, arguments, report_dir, time_limit, cure=True):
     if int(os.environ.get("RANK") or 0) > 0:
         return run_along(script, arguments, time_limit)
     began = time.monotonic()
+    threading.Thread(target=catalogue, daemon=True).start()     # seconds of imports, while the script makes its own
     try:
         with beacon_for_other_ranks():
             run = processes.Run(report_dir / "script.log")

@@ -1,14 +1,12 @@
 """Measurements that checks of data, input and model share: labels, rows of token ids, whether anything is learned.
 
 Facts in, numbers out; a fault's own thresholds stay in its file. Sums over optimizer steps are in course.py.
+scikit-learn is imported where it is used: that takes seconds, which the start of an examination should not wait for.
 """
 
 import math
 import re
 from collections import Counter
-
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.neighbors import NearestNeighbors
 
 from diagnosis.verdict.course import guessing_loss, trend
 
@@ -158,12 +156,14 @@ def groups_of(rows):
 def token_matrix(rows, fitted=None):
     """TF-IDF over token ids as words, one normalized line per row, and its vectorizer, fitted unless one is given."""
     if fitted is None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
         fitted = TfidfVectorizer(analyzer=list, sublinear_tf=True).fit(rows)
     return fitted.transform(rows), fitted
 
 
 def nearest_similarity(queries, rows, itself=False):
     """Cosine of each query to its nearest row; with itself=True the queries are among the rows, and none is its own."""
+    from sklearn.neighbors import NearestNeighbors
     neighbours = 2 if itself else 1
     search = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(rows)
     distances, _ = search.kneighbors(queries)

@@ -6,8 +6,6 @@ A score counts the rows whose prediction is the label. Shared by the checks of e
 from collections import Counter
 from dataclasses import dataclass
 
-from sklearn.metrics import f1_score
-
 from diagnosis.record.record import UNKNOWN_LABEL, Evaluated, Scored
 from diagnosis.verdict.measures import BINARY_LOSSES, training_loss_function
 
@@ -110,6 +108,7 @@ def scores(record):
 
 
 def score(predictions, labels):
+    from sklearn.metrics import f1_score
     known = [(prediction, label) for prediction, label in zip(predictions, labels) if label != UNKNOWN_LABEL]
     predictions, labels = zip(*known)
     largest = max(Counter(labels).values()) / len(labels)
