@@ -10,6 +10,7 @@ from pathlib import Path
 from diagnosis import processes
 from diagnosis.cures import comparing, mends
 from diagnosis.faults import catalogue
+from diagnosis.observe.limits import STILL_STEPS
 from diagnosis.observe.stopping import stand_still
 from diagnosis.verdict.conclusion import found_by_trial
 from diagnosis.verdict.finding import Finding
@@ -225,7 +226,9 @@ class Trials:
 
 def ended_early(record):
     """Was the run left before its usual steps, so that a trial would be longer?"""
-    return stand_still(record.steps, [step.rates for step in record.steps]) or any(remaking.kind == "model" for remaking in record.remakings)
+    first = record.steps[:STILL_STEPS]
+    return stand_still(first, [step.rates for step in first]) \
+        or any(remaking.kind == "model" for remaking in record.remakings)
 
 
 def mend_of(fault, record):
