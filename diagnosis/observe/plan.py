@@ -4,6 +4,7 @@ import math
 
 from diagnosis.observe.libraries import runner_on_stack
 from diagnosis.record import source
+from diagnosis.record.record import Plan
 
 
 class Surroundings:
@@ -39,6 +40,14 @@ def fill_plan(observer):
         plan_from_library(plan, runner.plan)
     elif loops := epoch_loops(observer):
         plan_from_loops(plan, loops, training)
+        drop_if_exceeded(record)
+
+
+def drop_if_exceeded(record):
+    """Loops that mean fewer steps than were seen are not those of the training."""
+    plan = record.plan
+    if plan.steps is not None and (plan.batches_per_step or 1.0) >= 1.0 and len(record.steps) > plan.steps:
+        record.plan = Plan(batches_per_step=plan.batches_per_step)
 
 
 def plan_from_library(plan, known):

@@ -20,6 +20,7 @@ LIBRARIES = tuple(os.path.realpath(path) + os.sep for path in
 START = os.getcwd()     # of the whole process, before the script can change it
 NOTEBOOKS = {}          # filename: the Notebook that is run
 LOOPS = (ast.For, ast.AsyncFor, ast.While)
+COMPREHENSIONS = {"<listcomp>": "ListComp", "<setcomp>": "SetComp", "<dictcomp>": "DictComp", "<genexpr>": "GeneratorExp"}
 COUNTING = {"len": len, "int": int, "float": float, "min": min, "max": max, "round": round, "abs": abs,
             "ceil": math.ceil, "floor": math.floor, "math.ceil": math.ceil, "math.floor": math.floor}
 PASSING_ON = ("enumerate", "tqdm", "iter", "list", "tuple", "sorted", "reversed", "track", "cycle", "progress_bar",
@@ -144,12 +145,24 @@ def loops_around(frame):
     parsed = tree(frame.f_code.co_filename)
     if parsed is None:
         return []
+    if frame.f_code.co_name in COMPREHENSIONS:
+        return loops_of_comprehension(parsed, frame)
     scope = scope_of(parsed, frame.f_code)
     line = frame.f_lineno
     nodes = [node for node in walk_scope(scope) if isinstance(node, LOOPS)
              and node.body[0].lineno <= line <= max(statement.end_lineno for statement in node.body)]
     nodes.sort(key=lambda node: (node.lineno, -node.end_lineno))
     return [describe_loop(node, frame) for node in nodes]
+
+
+def loops_of_comprehension(parsed, frame):
+    """A comprehension runs in a frame of its own, and what it goes over was looked up in the frame around it."""
+    for node in nodes(parsed):
+        if type(node).__name__ == COMPREHENSIONS[frame.f_code.co_name] and node.lineno == frame.f_code.co_firstlineno:
+            names = Names(frame.f_back.f_locals if frame.f_back else {}, frame.f_globals)
+            place = (frame.f_code.co_filename, node.lineno, node.end_lineno)
+            return [Loop(*place, *iterated(each.iter, names)) for each in node.generators]
+    return []
 
 
 def scope_of(parsed, code):

@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from diagnosis.observe.guard import Guard
-from diagnosis.observe.plan import Surroundings, plan_from_loops, planned_rates
+from diagnosis.observe.plan import Surroundings, drop_if_exceeded, plan_from_loops, planned_rates
 from diagnosis.observe.steps import Optimizers
-from diagnosis.record.record import Plan, Record, Schedule
+from diagnosis.record.record import Plan, Record, Schedule, Step
 
 
 def surroundings():
@@ -50,6 +50,28 @@ def test_without_a_loader_the_innermost_loop_is_taken_for_the_batches():
     plan = Plan(batches_per_step=1.0)
     plan_from_loops(plan, mine(found), None)
     assert (plan.epochs, plan.batches_per_epoch, plan.steps) == (2, 4, 8)
+
+
+def test_a_comprehension_is_a_loop_too_whose_length_may_be_unknown():
+    for epoch in range(3):
+        found = [surroundings() for first in range(0, 32, 8)][-1]
+    plan = Plan(batches_per_step=1.0)
+    plan_from_loops(plan, mine(found), None)
+    assert (plan.epochs, plan.batches_per_epoch, plan.steps) == (3, 4, 12)
+    for epoch in range(3):
+        batches = map(str, range(4))
+        found = {surroundings() for batch in batches}.pop()
+    plan = Plan(batches_per_step=1.0)
+    plan_from_loops(plan, mine(found), None)
+    assert (plan.epochs, plan.batches_per_epoch, plan.steps) == (3, None, None)
+
+
+@pytest.mark.parametrize("seen, known", [(3, True), (4, False)])
+def test_a_plan_of_fewer_steps_than_were_seen_is_none(seen, known):
+    plan = Plan(epochs=3, batches_per_epoch=1, batches_per_step=1.0, steps=3, how="the script's loops")
+    record = Record(plan=plan, steps=[Step(place) for place in range(seen)])
+    drop_if_exceeded(record)
+    assert (record.plan.steps == 3) is known and (record.plan.epochs == 3) is known
 
 
 @pytest.mark.parametrize("in_batch_loop, expected", [(True, [0.2, 0.1, 0.05, 0.025]), (False, [0.2, 0.1, 0.1, 0.1])])
