@@ -57,7 +57,7 @@ from training.run.temperature import fit_temperature
 from training.run.testing import score_test_rows
 from training.run.trials import run_trials
 from training.run.trouble import RunError, disk_problem, memory_told, rows_told, what_is_kept
-from training.settings import KINDS, NONE_IS_ZERO, RECIPES, SettingError, read_settings
+from training.settings import KINDS, NONE_IS_ZERO, RECIPES, SettingError, fit_to_rows, read_settings
 from training.texts.batches import Tokens, encode, uncut_lengths
 from training.texts.formats import QUOTINGS
 from training.texts.refusal import TableError
@@ -123,8 +123,7 @@ ENSEMBLE = 0                        # average the probabilities of so many best 
 RUN_TRIALS = False                  # instead of one run those in this script's list TRIALS, and a table of them
 TRIALS = [                          # constants that each trial changes; the first one changes none
     "",
-    "LEARNING_RATE=1e-4", "BATCH_SIZE=16",
-    "HEAD=linear",
+    "LEARNING_RATE=1e-4", "BATCH_SIZE=16", "HEAD=linear",
     "ENABLE_FP16=False",
     "FREEZE_STRATEGY=embed", "FREEZE_STRATEGY=half", "FREEZE_STRATEGY=full",
 ]
@@ -143,6 +142,7 @@ MEASURED = {
     "LEARNING_RATE": 2e-4,          # 0.555 on 2,000 tweets with the batchnorm head and batches of 32; 1e-4: 0.553
     "HEAD_LEARNING_RATE": 1e-3,     # tried with this value alone
 }
+LARGE, MEASURED_LARGE = 3_000, {"NUM_EPOCHS": 2, "LEARNING_RATE": 1e-4}     # the same from so many rows to train on
 
 # output
 OUTPUT_DIR = "runs/aggressive"      # results go here, or where this exists to runs/aggressive-2, -3, ...
@@ -170,6 +170,7 @@ def prepare(settings, team=ALONE):
     precision = told_by_the_first(team, choose_precision(settings.ENABLE_FP16, precision_begun_in(folder)))
     source = begin_to_find_encoder(settings.MODEL_NAME)     # the hub has time to answer
     data = prepare_data(settings)
+    settings = fit_to_rows(settings, len(data.training), LARGE, MEASURED_LARGE)
     if len(data.training) < 2 * team.size:
         raise SettingError(f"{len(data.training)} rows to train on are too few for {team.size} processes")
     model = prepare_model(settings, data.names, source(), precision, team)
@@ -178,8 +179,7 @@ def prepare(settings, team=ALONE):
     data.loaders = make_loaders(settings, sets, model, team)
     if data.test is not None:
         data.test.loader = data.loaders.pop()
-    told = keep_bottom(settings, model, sets[:2], precision.dtype == torch.float16, folder, team.size == 1)
-    if told:
+    if told := keep_bottom(settings, model, sets[:2], precision.dtype == torch.float16, folder, team.size == 1):
         screen.say("cache", told)
     learner, steps = prepare_learner(settings, data, model, precision, team)
     if not settings.AUGMENT:        # nothing reads the texts again

@@ -41,6 +41,11 @@ READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "SYNONY
 RECIPES = ("guide", "measured")
 
 
+class Settings(SimpleNamespace):
+    """The constants' values by name. by_name: which of them an argument gave; no constant, and none of vars()."""
+    __slots__ = ("by_name",)
+
+
 def read_settings(script, arguments, choices, measured=()):
     """The constants at the top of a script, as the arguments change them, checked.
 
@@ -52,28 +57,22 @@ def read_settings(script, arguments, choices, measured=()):
         ConstantError, SettingError: an argument names no constant, or a value cannot be used.
     """
     constants = read_constants(script, KINDS, NONE_IS_ZERO)
-    settings = SimpleNamespace(**{constant.name: constant.value for constant in constants})
+    settings = Settings(**{constant.name: constant.value for constant in constants})
     lacking = [name for name in KINDS if not hasattr(settings, name)]
     if lacking:
         raise SettingError(f"{Path(script).name} has no constant {lacking[0]} before its first function any more")
     _find_beside_script(settings, Path(script).resolve().parent)
     given = override(constants, arguments)
     vars(settings).update(given)
+    settings.by_name = frozenset(given)
     if settings.RECIPE == "measured":
-        vars(settings).update({name: value for name, value in dict(measured).items() if name not in given})
+        settings = with_recipe(settings, dict(measured))
     for name, known in choices.items():
         if not getattr(settings, name) and "" not in known and "none" in known:
             setattr(settings, name, "none")
         if getattr(settings, name) not in known:
             raise SettingError(f"{name} is {getattr(settings, name)!r}; it can be {', '.join(filter(None, known))}")
-    for name, (_, low, high) in NUMBERS.items():
-        value = getattr(settings, name)
-        low = 2 if name == "BATCH_SIZE" and settings.HEAD == "batchnorm" else low
-        high = settings.NUM_EPOCHS if name == "ENSEMBLE" else high
-        if not low <= value <= high:
-            limit = f"at least {low}" if value < low else f"at most {high}"
-            hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
-            raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
+    hold_to_bounds(settings)
     if settings.TEST_PATH and settings.TEST_SHARE:
         raise SettingError("TEST_PATH names the test rows, and TEST_SHARE sets others aside; give one of them")
     if settings.FOLDS == 1 or settings.FOLD > settings.FOLDS:
@@ -88,6 +87,37 @@ def read_settings(script, arguments, choices, measured=()):
     if unknown:
         raise SettingError(f"AUGMENT knows no {unknown[0]!r}; it can be {', '.join(CHANGES)}, or several of them")
     return settings
+
+
+def fit_to_rows(settings, rows, large, recipe):
+    """The settings for so many rows to train on: from `large` rows on RECIPE=measured has the values of this recipe too.
+
+    Raises:
+        SettingError: another constant does not go with one of them.
+    """
+    if settings.RECIPE == "measured" and rows >= large:
+        settings = with_recipe(settings, recipe)
+        hold_to_bounds(settings)
+    return settings
+
+
+def with_recipe(settings, recipe):
+    """The settings with a recipe's values in place of those that no argument gave."""
+    own = {name: value for name, value in recipe.items() if name not in settings.by_name}
+    changed = Settings(**vars(settings) | own)
+    changed.by_name = settings.by_name
+    return changed
+
+
+def hold_to_bounds(settings):
+    for name, (_, low, high) in NUMBERS.items():
+        value = getattr(settings, name)
+        low = 2 if name == "BATCH_SIZE" and settings.HEAD == "batchnorm" else low
+        high = settings.NUM_EPOCHS if name == "ENSEMBLE" else high
+        if not low <= value <= high:
+            limit = f"at least {low}" if value < low else f"at most {high}"
+            hint = " (BatchNorm needs two rows; HEAD=linear does not)" if name == "BATCH_SIZE" and low == 2 else ""
+            raise SettingError(f"{name} is {value}; it must be {limit}{hint}")
 
 
 def _find_beside_script(settings, folder):

@@ -17,6 +17,7 @@ import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.run.data import read_tables
 from training.run.optimization import Learner, make_optimizer
+from training.settings import fit_to_rows
 from training.texts.augment import CHANGES, augmented, read_synonyms
 from training.texts.refusal import TableError
 
@@ -69,6 +70,21 @@ def test_the_measured_recipe_takes_the_place_of_the_constants_but_not_of_those_g
     assert lines[0] == "recipe     guide: the constants as they stand"
     assert lines[1].startswith("recipe     measured: ") and "HEAD_LEARNING_RATE=0.001" in lines[1]
     assert "LEARNING_RATE=3e-05" in lines[2] and "by name" in lines[2]
+
+
+def test_large_tables_have_values_of_their_own_in_the_measured_recipe():
+    def fitted(*arguments, rows=script.LARGE):
+        settings = script.settings_from(arguments)
+        return settings, fit_to_rows(settings, rows, script.LARGE, script.MEASURED_LARGE)
+
+    _, large = fitted("--RECIPE=measured", "--NUM_EPOCHS=4")
+    assert large.NUM_EPOCHS == 4 and large.LEARNING_RATE == script.MEASURED_LARGE["LEARNING_RATE"]
+    assert large.HEAD == script.MEASURED["HEAD"] and large.by_name == {"RECIPE", "NUM_EPOCHS"}
+    for arguments, rows in ((["--RECIPE=measured"], script.LARGE - 1), ([], script.LARGE)):
+        settings, same = fitted(*arguments, rows=rows)
+        assert same is settings
+    with pytest.raises(script.SettingError, match="ENSEMBLE is 3; it must be at most 2"):
+        fitted("--RECIPE=measured", "--ENSEMBLE=3")
 
 
 def test_a_value_of_the_measured_recipe_is_held_to_its_bounds_and_an_unknown_recipe_refused(monkeypatch):

@@ -100,8 +100,8 @@ def say_recipe(settings, measured):
     if settings.RECIPE == "guide":
         say("recipe", "guide: the constants as they stand")
         return
-    own = [name for name, value in measured.items() if getattr(settings, name) == value]
-    by_name = [name for name in measured if name not in own]
+    own = [name for name in measured if name not in settings.by_name]
+    by_name = [name for name in measured if name in settings.by_name]
     say("recipe", "measured: " + ", ".join(f"{name}={getattr(settings, name)}" for name in own))
     if by_name:
         say("", "by name:  " + ", ".join(f"{name}={getattr(settings, name)}" for name in by_name))
