@@ -15,9 +15,9 @@ train, valid = split(*posts(640, classes=4, seed=523))
 enc = tok([t for t, _ in train], truncation=True, padding=True, max_length=32, return_tensors="pt")
 labels = torch.tensor([y for _, y in train])
 loader = DataLoader(TensorDataset(enc["input_ids"], enc["attention_mask"], labels), 16, shuffle=True)
-model = BertForSequenceClassification.from_pretrained(encoder_folder(), num_labels=4, num_hidden_layers=2)
+model = BertForSequenceClassification.from_pretrained(encoder_folder(), num_labels=4)
 model.requires_grad_(False)
-optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
 for epoch in range(3):
     for ids, mask, y in loader:
         optimizer.zero_grad()
