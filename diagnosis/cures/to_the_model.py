@@ -176,9 +176,9 @@ def plain_cross_entropy(observer, value):
         target = chosen.arguments.get("target") if chosen else graph.target_in_graph(tensor, *outputs[-1].shape)
         target = target_beside(now) if target is None else target
         if target is not None and target.numel() in (len(outputs[-1]), outputs[-1].numel()):
-            return of_logits(outputs[-1].float(), target) * observer.scaling.factor_of(tensor)
+            return observer.scaling.scaled_like(tensor, of_logits(outputs[-1].float(), target))
         parts = [result.mean() for of_pass, result in computed if of_pass is now]
-        return torch.stack(parts).mean() * observer.scaling.factor_of(tensor) if parts else None
+        return observer.scaling.scaled_like(tensor, torch.stack(parts).mean()) if parts else None
 
     nn.Linear.forward, F.cross_entropy = forward, kept
     around_backward(observer, before=loss)

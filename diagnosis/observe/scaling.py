@@ -36,6 +36,13 @@ class Scaling:
         """The factor that the scaler put on this tensor; 1 for any other."""
         return (self.factor if self.scaled_loss is tensor else None) or 1.0
 
+    def scaled_like(self, tensor, loss):
+        """The loss, multiplied as the scaler did with the tensor in whose place it stands from now on."""
+        if self.scaled_loss is not tensor or tensor is None:
+            return loss
+        self.scaled_loss = loss * self.factor
+        return self.scaled_loss
+
     def backward_on(self, tensor):
         if self.factor_of(tensor) > 1:
             self.on_gradients = True

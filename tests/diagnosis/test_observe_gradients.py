@@ -92,6 +92,16 @@ def test_clipping_is_noted_with_its_norm_and_whether_the_scale_was_still_on_the_
         ("value", None, False)
 
 
+def test_a_loss_in_the_place_of_one_that_was_scaled_is_scaled_alike_and_known_for_it(gradients, net):
+    scaler, scaling = torch.amp.GradScaler("cpu", init_scale=64.0), gradients.scaling
+    plain = net(torch.ones(3, 4)).mean()
+    scaled, other = scaler.scale(plain), plain * 2
+    scaling.scaled(scaler, scaled)
+    replaced = scaling.scaled_like(scaled, other)
+    assert float(replaced) == 64 * float(other) and scaling.factor_of(replaced) == 64.0
+    assert scaling.scaled_like(plain, other) is other and scaling.factor_of(other) == 1.0
+
+
 def test_a_scaler_that_is_switched_off_puts_no_factor_on_anything(gradients, net):
     backward(gradients, net, scaler=torch.amp.GradScaler("cpu", enabled=False))
     assert gradients.draft.factor == 1.0 and not gradients.scaling.on_gradients and not gradients.record.scaler_used
