@@ -11,8 +11,9 @@ right: the first finding is one of the expected ones (for a healthy script: no e
 detected: an expected one is among the findings, but not the first; missed: it is not there, or the status is
 wrong; false alarm: a finding of level `error` on a healthy script; broken: no report, the wrong status, or a
 process left running. The column cure: with the first finding mended the run learns ("confirmed"), or learns no more
-than as it is ("no effect"), or its fault cannot be mended from outside ("-"). The last three columns: seconds until the
-verdict was printed, of them on a core, and with the trials behind it. Exit status 1 if any script is not right.
+than as it is ("no effect"), or its fault cannot be mended from outside ("-": no trial, or one with the same losses).
+The last three columns: seconds until the verdict was printed, of them on a core, and with the trials behind it. Exit
+status 1 if any script is not right.
 """
 import argparse
 import atexit
@@ -143,10 +144,11 @@ def judge(expected, status, report):
 
 
 def cure(report):
-    """Whether trying the cure bore out the first finding: confirmed, no effect, or - where none was tried."""
+    """Whether trying the cure bore out the first finding: confirmed, no effect, or - where none was tried or reached the
+    run."""
     findings = (report or {}).get("findings") or [{}]
     tried = findings[0].get("cure")
-    return "-" if not tried else "confirmed" if tried["helps"] else "no effect"
+    return "-" if not tried or tried["loss_mended"] == tried["loss_as_it_is"] else "confirmed" if tried["helps"] else "no effect"
 
 
 def reseeded(folder, seed):

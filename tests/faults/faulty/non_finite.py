@@ -14,7 +14,7 @@ from posts import encoder_folder, posts, split
 class ContentAverage(nn.Module):
     """Averages over tokens that are longer than `shortest` letters (ids in `content`)."""
 
-    def __init__(self, tokenizer, shortest=9):
+    def __init__(self, tokenizer, shortest=8):
         super().__init__()
         self.encoder = AutoModel.from_pretrained(encoder_folder())
         self.head = nn.Linear(384, 4)
