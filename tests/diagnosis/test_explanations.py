@@ -106,7 +106,7 @@ def test_the_wrong_example_has_its_fault_no_more_or_learns_when_that_alone_is_me
     mend = FAULTS[name].mend(wrong)
     mended = observed(name, "Wrong", mend.changes, steps=40)
     assert mended.observer_errors == [] and mended.ended != "crashed"
-    as_it_is = observed(name, "Wrong", {}, steps=40) if wrong.remakings else wrong      # which ends at another model
+    as_it_is = observed(name, "Wrong", {}, steps=40)    # the page's own examination has fewer
     cure = cure_of(mend, as_it_is, mended, "does not learn")
     assert cure.helps or name not in [finding.name for finding in judge(mended).findings], cure
 
