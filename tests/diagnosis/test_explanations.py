@@ -23,8 +23,8 @@ BREAKS = {"label-out-of-range"}
 NEEDS = {"labels-random": {"control_seconds": 5, "rows": 560}, "rows-mixed": {"control_seconds": 10},
          "majority-class": {"steps": 40}}
 
-# Faults whose mend is tried on their wrong example: all that have one, which takes two minutes, or a few of every kind.
-FEW = ("optimizer-missing-params", "clip-too-tight")
+# Faults whose mend is tried on their wrong example: all that have one, which takes two minutes, or one.
+FEW = ("optimizer-missing-params",)
 # Forty steps of two rows show nothing; an encoder made from a configuration has no checkpoint to load; at first the
 # example learns the faster for its fault.
 NOT_SEEN = ("batchnorm-small-batch", "encoder-random", "optimizer-remade")

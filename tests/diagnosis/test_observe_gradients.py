@@ -98,7 +98,7 @@ def test_a_loss_in_the_place_of_one_that_was_scaled_is_scaled_alike_and_known_fo
     scaled, other = scaler.scale(plain), plain * 2
     scaling.scaled(scaler, scaled)
     replaced = scaling.scaled_like(scaled, other)
-    assert float(replaced) == 64 * float(other) and scaling.factor_of(replaced) == 64.0
+    assert float(replaced.detach()) == 64 * float(other.detach()) and scaling.factor_of(replaced) == 64.0
     assert scaling.scaled_like(plain, other) is other and scaling.factor_of(other) == 1.0
 
 

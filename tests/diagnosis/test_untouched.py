@@ -248,7 +248,7 @@ def test_files_that_the_script_made_itself_are_its_own(folder):
 
 SAVING = """
 model = Net()
-optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 for epoch in range(3):
     model.train()
     for a, b, y in train:

@@ -1,6 +1,6 @@
 """Any table: whatever file it is given, the reader uses or drops each row for a counted reason, or refuses in one line.
 
-Hypothesis writes the files. The suite makes the same 60 each time; so many new ones, a fiftieth as many training runs
+Hypothesis writes the files. The suite makes the same 40 each time; so many new ones, a fiftieth as many training runs
 and a line of a billion characters are one command:
 
     ANY_TABLE_FILES=3000 python -m pytest tests/training/test_any_table.py
@@ -35,7 +35,7 @@ from training.texts.tables import class_names, class_numbers, normalized, read_t
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", os.path.join(tempfile.gettempdir(), "hypothesis"))
 LONG = "ANY_TABLE_FILES" in os.environ
-FILES = int(os.environ.get("ANY_TABLE_FILES", 60))
+FILES = int(os.environ.get("ANY_TABLE_FILES", 40))
 RUNS = FILES // 50 if LONG else 3
 LINE = 1_000_000_000 if LONG else 80_000_000       # characters without a line break
 
