@@ -35,6 +35,7 @@ from diagnosis.observe.untouched.old_files import OldFiles  # noqa: E402
 from diagnosis.processes import CHANGES  # noqa: E402
 from diagnosis.record import record as records  # noqa: E402
 from diagnosis.record import source  # noqa: E402
+from diagnosis.verdict import outcome  # noqa: E402
 
 CONTROL_SECONDS = 25    # for the controls
 TRIAL_SECONDS = 5       # for the one control of a trial
@@ -114,7 +115,6 @@ def conclude(observer):
 
 def without_effect(record):
     """{name of a control: why its answer could change no verdict}."""
-    from diagnosis.verdict import outcome       # and scikit-learn with it: seconds, which no run should pay before its steps
     return {"rate-sweep": "the run learns at its own rate"} if outcome.measured(record) == outcome.LEARNS else {}
 
 

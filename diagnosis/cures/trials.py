@@ -207,14 +207,17 @@ class Trials:
         seconds = min(self.ends - time.monotonic(), times * (TIMES * self.record.seconds + MORE))
         if seconds < FEWEST_SECONDS:
             return "the time was up (--TIME_LIMIT=... allows more)"
-        again = [{}] if self.as_it_is is None else []
-        threads = max(1, (os.cpu_count() or 1) // len(again + changes)) if len(again + changes) > 1 else None
+        cores, again = os.cpu_count() or 1, [{}] if self.as_it_is is None else []
+        threads = max(1, cores // len(again + changes)) if len(again + changes) > 1 else None
         runs = [processes.Run(self.folder / f"trial-{self.begun + place}.log", each, threads)
                 for place, each in enumerate(again + changes, 1 - len(again))]
         self.begun += len(changes)
         try:
-            records = processes.observe(runs, self.record.target, self.record.arguments, seconds,
-                                        f"trial {self.begun}, with {mend.words[:60]}")
+            records = []
+            for first in range(0, len(runs), cores):
+                records += processes.observe(runs[first:first + cores], self.record.target, self.record.arguments,
+                                             min(seconds, max(1.0, self.ends - time.monotonic())),
+                                             f"trial {self.begun}, with {mend.words[:60]}")
         except KeyboardInterrupt:
             self.untried, self.ends = "interrupted", 0
             return "interrupted"

@@ -148,7 +148,9 @@ def cure(report):
     run."""
     findings = (report or {}).get("findings") or [{}]
     tried = findings[0].get("cure")
-    return "-" if not tried or tried["loss_mended"] == tried["loss_as_it_is"] else "confirmed" if tried["helps"] else "no effect"
+    if not tried or tried["loss_mended"] == tried["loss_as_it_is"]:
+        return "-"
+    return "confirmed" if tried["helps"] else "no effect"
 
 
 def reseeded(folder, seed):
