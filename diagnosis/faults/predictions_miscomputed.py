@@ -68,18 +68,31 @@ def check(record):
     judged = [each for each in comparisons(record) if each.guesses is not None]
     if not judged:
         return NotMeasured("no comparison of predictions with labels was seen whose outputs name a class")
-    unexplained = False
+    unexplained, searched = False, _searched(judged)
     for each in judged:
         right = agreement(each.guesses, each.predictions)
         moved = apart(list(zip(each.predictions, each.labels)), list(zip(each.guesses, each.own_labels)))
         if min(1 - right, moved / len(each.guesses)) < max(DIFFERENT, 3 / len(each.guesses)):
             continue        # row by row, or in another order that the labels went along with
-        slip = _slip(each)
+        slip = None if _rows_and_line(each) in searched else _slip(each)
         if slip is None:
             unexplained = True
         elif agreement(each.predictions, each.labels) < agreement(each.guesses, each.labels) or slip[0] == ALWAYS:
             return _finding(each, right, *slip)
     return NotMeasured("what is scored is worked out from the outputs in a way of its own") if unexplained else None
+
+
+def _searched(judged):
+    """The rows and lines where the same outputs were read in several ways: the search for a threshold."""
+    ways = {}
+    for each in judged:
+        ways.setdefault(_rows_and_line(each), set()).add(tuple(each.predictions))
+    return {rows for rows, read in ways.items() if len(read) > 1}
+
+
+def _rows_and_line(each):
+    scored = each.scored
+    return scored.evaluation, scored.first_row, tuple(each.labels), scored.site and (scored.site.file, scored.site.line)
 
 
 def _of_one_column(each, site):
@@ -96,8 +109,10 @@ ONE_OUTPUT = ("Give the head one output a class; or hold the one output against 
 
 
 def _slip(each):
-    """(what was done, the mend) where one of the usual slips gives these predictions; None where none does."""
-    for done, mend, slipped in _slips(each.outputs, each.guesses):
+    """(what was done, the mend) where one of the usual slips gives these predictions; None where none does, or where
+    both the outputs and the predictions name one class for all rows, which any threshold may give."""
+    one_class = len(set(each.guesses)) == len(set(each.predictions)) == 1
+    for done, mend, slipped in _slips(each.outputs, each.guesses) if not one_class else ():
         if agreement(slipped, each.predictions) >= MATCH:
             return done, mend
     return None

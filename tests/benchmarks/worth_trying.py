@@ -5,19 +5,27 @@ called in a process that trains once. What gains over the script as it stands, t
 constant of it; the table in README.md has all of them.
 """
 
+import os
+import tempfile
+
+import numpy
 import torch
 import transformers
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from BERT_model_aggressive import BertSentimentClassifier
 from training.encoder.finding import embedding_modules, encoder_layers
+from training.run import data
 from training.run.optimization import warm_up_steps
+from training.texts.splitting import sample_rows
 
 EMA_DECAY = 0.98            # of the average over the steps, of which the study's runs have some 150
 R_DROP_WEIGHT = 1.0         # of the distance between two passes: Wu et al. 2021, "R-Drop", have 1 to 5
 FGM_LENGTH = 1.0            # of what is added to the word embeddings: Miyato et al. 2017, "Adversarial Training ..."
 CONTRAST_WEIGHT = 0.1       # of the contrastive loss, the rest of cross-entropy, and the temperature of its likeness:
 CONTRAST_TEMPERATURE = 0.3  # Gunel et al. 2021, "Supervised Contrastive Learning for Pre-trained Language Model ..."
+SURE = 0.9                  # probability from which a label is taken for true: Lee 2013, "Pseudo-Label", took all
 DROPOUTS, DROPPED = 4, 0.3  # passes through the head, and what each drops: Inoue 2019, "Multi-Sample Dropout"
 
 
@@ -33,7 +41,10 @@ def redrawn_top(script):
 
     def prepare(*given):
         model = prepare_model(*given)
-        encoder_layers(model.encoder)[-1].apply(model.encoder._init_weights)
+        top = encoder_layers(model.encoder)[-1]
+        for parameter in top.parameters():
+            parameter._is_hf_initialized = False    # transformers leaves what it has loaded as it is
+        top.apply(model.encoder._init_weights)
         return model
 
     script.prepare_model = prepare
@@ -157,5 +168,37 @@ def many_dropouts(script):
     script.prepare_model = prepare
 
 
+def pseudo_labels(script):
+    """A first run labels as many idle rows as it has learned from; those it is sure of train the second one too."""
+    read_tables = data.read_tables
+
+    def read(settings):
+        training, validation, whole, test = read_tables(settings)
+        apart, learned = {*validation.groups, *(test.groups if test else ())}, {*training.lines}
+        idle = whole.rows([row for row, line in enumerate(whole.lines)
+                           if line not in learned and whole.groups[row] not in apart])
+        idle = sample_rows(idle, len(training), settings.SEED)
+        labels, probabilities = taught(settings).predict(list(idle.texts), second_texts=list(idle.seconds) or None)
+        sure = {idle.lines[row]: labels[row] for row in numpy.flatnonzero(probabilities.max(axis=1) >= SURE)}
+        both = whole.rows([row for row, line in enumerate(whole.lines) if line in learned or line in sure])
+        both.labels = [sure.get(line, label) for line, label in zip(both.lines, both.labels)]
+        return both, validation, whole, test
+
+    def taught(settings):
+        """The model of a run on the training rows alone."""
+        data.read_tables = read_tables
+        with tempfile.TemporaryDirectory() as folder:
+            first = type(settings)(**vars(settings) | {"OUTPUT_DIR": os.path.join(folder, "first")})
+            first.by_name = settings.by_name
+            if script.train(first, []):
+                raise SystemExit("the first run failed")
+            model = BertSentimentClassifier.from_pretrained(os.path.join(first.OUTPUT_DIR, "best"))
+        transformers.set_seed(settings.SEED)
+        return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    data.read_tables = read
+
+
 WAYS = {"cosine": cosine, "top layer drawn anew": redrawn_top, "average of the weights": averaged_weights,
-        "R-Drop": r_drop, "FGM": fgm, "contrastive loss": contrastive, "multi-sample dropout": many_dropouts}
+        "R-Drop": r_drop, "FGM": fgm, "contrastive loss": contrastive, "multi-sample dropout": many_dropouts,
+        "pseudo-labels": pseudo_labels}

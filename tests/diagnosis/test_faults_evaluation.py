@@ -1,6 +1,7 @@
 """What the checks of evaluation say of records written by hand: each fault, its near misses, the healthy."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,22 @@ def test_a_threshold_of_its_own_or_an_average_of_models_is_left_alone():
     assert not isinstance(check("predictions-miscomputed", record), Finding)
     record = healthy()
     record.scored[0].predictions = [argmax(row) for row in outputs_of(record.evaluations[0].labels, seed=9)]
+    not_measured("predictions-miscomputed", record)
+
+
+def test_a_search_for_a_threshold_is_left_alone_though_its_ends_name_one_class():
+    record = healthy(2)
+    outputs, found_best = record.evaluations[0].outputs, record.scored[0]
+    record.scored = [replace(found_best, predictions=[int(row[1] - row[0] > threshold) for row in outputs])
+                     for threshold in (-100, -1, 1, 100)]
+    not_measured("predictions-miscomputed", record)
+
+
+def test_one_class_for_outputs_that_all_name_the_other_tells_no_slip():
+    record = healthy(2)
+    for row in record.evaluations[0].outputs:
+        row[0] += 10
+    record.scored[0].predictions = [1] * ROWS
     not_measured("predictions-miscomputed", record)
 
 
