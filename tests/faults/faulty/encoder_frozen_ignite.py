@@ -9,10 +9,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_cosine_schedule_with_warmup
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from posts import posts, split
-from tiny import tiny_encoder
+from posts import encoder_folder, posts, split
 
-EPOCHS, LR = 4, 2e-5
+EPOCHS, LR = 4, 2e-4
 
 
 def encoded(tokenizer, rows):
@@ -22,12 +21,12 @@ def encoded(tokenizer, rows):
 
 def main():
     torch.manual_seed(2)
-    folder = tiny_encoder()
+    folder = encoder_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     train_rows, valid_rows = split(*posts(1000, seed=72))
     train_loader = DataLoader(encoded(tokenizer, train_rows), batch_size=16, shuffle=True)
     valid_loader = DataLoader(encoded(tokenizer, valid_rows), batch_size=32)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=4)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=4, num_hidden_layers=2)
     for parameter in model.bert.parameters():
         parameter.requires_grad = False
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR)

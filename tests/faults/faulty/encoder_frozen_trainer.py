@@ -8,10 +8,9 @@ from sklearn.model_selection import KFold
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from posts import posts
-from tiny import tiny_encoder
+from posts import encoder_folder, posts
 
-FOLDER = tiny_encoder()
+FOLDER = encoder_folder()
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 texts, labels = posts(900, seed=74)
 
@@ -33,7 +32,7 @@ def accuracy(prediction):
 
 
 def make_model():
-    model = AutoModelForSequenceClassification.from_pretrained(FOLDER, num_labels=4)
+    model = AutoModelForSequenceClassification.from_pretrained(FOLDER, num_labels=4, num_hidden_layers=2)
     model.base_model.requires_grad_(False)
     return model
 
@@ -42,8 +41,8 @@ scores = []
 for fold, (train, test) in enumerate(KFold(3, shuffle=True, random_state=5).split(texts)):
     set_seed(fold)
     args = TrainingArguments(
-        tempfile.mkdtemp(), num_train_epochs=2, per_device_train_batch_size=64, per_device_eval_batch_size=64,
-        learning_rate=2e-5, warmup_steps=2, eval_strategy="epoch", save_strategy="no", report_to=[],
+        tempfile.mkdtemp(), num_train_epochs=2, per_device_train_batch_size=16, per_device_eval_batch_size=64,
+        learning_rate=2e-4, warmup_steps=5, eval_strategy="epoch", save_strategy="no", report_to=[],
         use_cpu=True, disable_tqdm=True)
     trainer = Trainer(make_model(), args, train_dataset=Posts(train), eval_dataset=Posts(test), compute_metrics=accuracy)
     trainer.train()
