@@ -3,8 +3,8 @@
     python tests/benchmarks/time_to_score.py --TRAIN_PATH=... --TEST_SHARE=0.1 [any constant of BERT_main_aggressive.py]
     python tests/benchmarks/time_to_score.py --rounds=3 --picture=time_to_score.svg --TRAIN_PATH=... --TEST_SHARE=0.1
 
-`guide` and `measured` are this script with either RECIPE. `trainer` is transformers' Trainer with its defaults and its
-own classification head, for as many epochs as the script has, `trainer grouped` the same with rows of like length
+`guide` and `measured` are this script with either RECIPE. `trainer` is transformers' Trainer with its defaults, three
+epochs among them, and its own classification head, `trainer grouped` the same with rows of like length
 together. `frozen features` is logistic regression on what the encoder's pooling gives, `LinearSVC` sees words alone.
 All read the same training rows, and the test rows' accuracy is taken after each epoch, whose scoring does not count;
 nor do loading, tokenizing and the script's validation. The ways alternate, round after round, and a way's seconds are
@@ -113,7 +113,7 @@ def trainer(settings, data, device, **arguments):
     scoring = Scoring(device, lambda model: accuracy_of(model, test, data.test.labels, tokenizer, device))
     with tempfile.TemporaryDirectory() as folder:
         run = transformers.Trainer(model, transformers.TrainingArguments(
-            folder, num_train_epochs=settings.NUM_EPOCHS, seed=settings.SEED, use_cpu=device.type == "cpu",
+            folder, seed=settings.SEED, use_cpu=device.type == "cpu",
             report_to=[], save_strategy="no", disable_tqdm=True, **arguments), train_dataset=rows,
             data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[scoring])
         run.remove_callback(transformers.PrinterCallback)
@@ -231,7 +231,7 @@ def main():
     ways = {name: median_points(of_way) for name, of_way in rounds.items()}
     print("\n".join(table(ways)))
     print(f"\n{len(data.training):,} rows to train on, {len(data.test.table):,} to test on, "
-          f"{settings.NUM_EPOCHS} epochs, seed {settings.SEED}; {clock_name(device)}, {options.rounds} round(s); torch {torch.__version__}, "
+          f"seed {settings.SEED}; {clock_name(device)}, {options.rounds} round(s); torch {torch.__version__}, "
           f"transformers {transformers.__version__}")
     if options.picture:
         draw(ways, options.picture, clock_name(device))

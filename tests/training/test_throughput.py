@@ -1,9 +1,10 @@
-"""The two comparisons with transformers' Trainer, in small: figures are there, and all ways train on the same rows."""
+"""The benchmarks in small: figures are there, all ways train on the same rows, and a change is one."""
 
 import csv
 import json
 import math
 import sys
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 import equal_quality
 import scoring
 import throughput
+import worth_trying
 
 LONGEST = 60        # characters; the tiny BERT takes 64 tokens, and of most words each letter is one
 
@@ -127,3 +129,13 @@ def test_script_and_trainer_take_the_same_steps_and_are_scored_on_the_same_rows(
     assert again.out == table and not again.err
     assert equal_quality.main([*arguments, "--LEARNING_RATE=1e-3"]) == 2
     assert "other constants" in capsys.readouterr().err
+
+
+def test_the_top_layer_alone_is_drawn_anew_though_transformers_has_loaded_it(tiny_encoder):
+    model = BertSentimentClassifier(str(tiny_encoder), 2, label_names=["bad", "good"])
+    before = [[weight.detach().clone() for weight in layer.parameters()] for layer in model.encoder.encoder.layer]
+    changed = SimpleNamespace(prepare_model=lambda: model)
+    worth_trying.redrawn_top(changed)
+    *lower, top = [[weight.equal(was) for weight, was in zip(layer.parameters(), own)]
+                   for layer, own in zip(changed.prepare_model().encoder.encoder.layer, before)]
+    assert all(map(all, lower)) and not all(top)
