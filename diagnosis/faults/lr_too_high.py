@@ -43,7 +43,7 @@ from diagnosis.verdict.finding import Finding, NotMeasured
 
 GROUP = "optimization"
 EFFECT = "stops"
-CAUSED_BY = ("loss-sign", "gradients-accumulate", "loss-mismatched", "rows-repeated")
+CAUSED_BY = ("loss-sign", "gradients-accumulate", "loss-mismatched", "rows-repeated", "mask-wrong")
 SET_BY = "lr"
 
 SUSPICIOUS = 1.5e-4         # Adam's rate on an encoder: three times the common 5e-5; below it other faults do the harm

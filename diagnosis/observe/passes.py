@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from diagnosis.observe import encoder_input
 from diagnosis.observe.guard import quietly
@@ -13,6 +14,8 @@ from diagnosis.record.record import Batch
 
 MOST_BATCHES = 300      # forward passes of a role that are described
 VIEWS = 3               # passes before a training pass that may be other views of the same batch
+MODELESS = (nn.Linear, nn.Sequential, nn.LayerNorm, nn.Embedding, nn.Tanh, nn.ReLU, nn.GELU, nn.Identity)    # these alone
+                        # compute the same in training mode and in evaluation mode: nobody calls eval() on them
 
 
 class Call(NamedTuple):
@@ -99,7 +102,8 @@ class Passes:
         if (now is None or now.backward or not self.is_on_latest_batch(now)
                 or any(call.module is module for call in now.calls)):
             now = self.begin(module)
-        now.batch.head_training = module.training
+        if heeds_mode(module):
+            now.batch.head_training = module.training
         now.calls.append(Call(module, args, kwargs))
         self.past[-1].roots.append(id(module))
         self.see_autocast()
@@ -116,7 +120,7 @@ class Passes:
         batch = Batch("validation", self.record.optimizer_steps, 0, gradient_enabled=torch.is_grad_enabled())
         now = self.open = Pass(batch, self.loaders.batches, self.loaders.iteration)
         if module is not None:
-            batch.head_training, batch.site = module.training, source.site()
+            batch.site = source.site()
             now.recent = list(now.iteration.recent) if now.iteration is not None else []
         if module is None or len(self.record.batches_of("validation")) < MOST_BATCHES:
             self.record.batches.append(batch)
@@ -270,3 +274,8 @@ class Passes:
         trained = set(self.models.trained)
         return {id(past.batch) for past in self.past if past.batch.role == "training" or not trained or not past.roots
                 or trained & set(past.roots)}
+
+
+def heeds_mode(module):
+    """Whether training mode may change what a module computes."""
+    return not all(type(each) in MODELESS for each in module.modules())

@@ -13,6 +13,7 @@ from diagnosis.verdict.measures import is_learning
 
 LEARNS, DOES_NOT_LEARN, TOO_EARLY = "learns", "does not learn", "too early to tell"
 NO_CHANGE = 1e-3        # of the weights' norm over the whole plan: fine-tuning changes them by some hundredths
+CLIMBED = 2.0           # times the loss of guessing: no healthy run of a classifier is there after some dozen steps
 UNPLANNED = 10          # times the steps seen, where nobody knows how long the run is
 MOST_SEEN = 0.8         # share of the planned steps from which on there is nothing left to wait for
 
@@ -24,7 +25,7 @@ def measured(record):
     if is_learning(record):
         return LEARNS
     movement, planned = course.trend(record), course.planned_updates(record)
-    if losses_are_lost(record):
+    if losses_are_lost(record) or climbs(record, movement):
         return DOES_NOT_LEARN
     if movement is None or movement.falls:
         return TOO_EARLY
@@ -38,6 +39,12 @@ def losses_are_lost(record):
     """The last losses are all NaN or infinite."""
     steps = course.after_backward(record)[-5:]
     return bool(steps) and all(course.loss_is_lost(record, step) for step in steps)
+
+
+def climbs(record, movement):
+    """The loss has risen far above that of guessing."""
+    guess = course.guessing_loss(record)
+    return movement is not None and guess is not None and movement.rises and movement.last > CLIMBED * guess
 
 
 def hardly_moves(record, planned):

@@ -72,6 +72,14 @@ def test_a_pass_is_described_as_the_model_gets_it_and_is_validation_until_a_back
     assert batch.role == "training" and passes.models.trained == {id(model): model}
 
 
+def test_a_head_that_computes_the_same_in_both_modes_is_not_asked_for_its_mode(passes):
+    states = run(passes, Net().eval(), IDS, attention_mask=MASK)
+    run(passes, nn.Linear(3, 2), states)
+    assert passes.record.batches[0].head_training is False
+    run(passes, nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.1)), states)
+    assert passes.record.batches[0].head_training is True
+
+
 def test_a_mask_is_told_from_the_ids_by_its_name_and_a_missing_one_is_missing(passes):
     run(passes, Net(), IDS)
     assert passes.record.batches[0].mask_given is False and passes.record.batches[0].padding_shown == 3

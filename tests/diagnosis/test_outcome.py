@@ -55,6 +55,11 @@ def test_a_run_seen_to_its_end_without_learning_does_not_learn():
     assert measured(record_of(FLAT, planned=45, apart=True)) == "too early to tell"
 
 
+def test_a_loss_that_climbs_far_above_guessing_does_not_learn_whatever_climbs_it():
+    assert measured(record_of([0.7 + 0.1 * place for place in range(42)])) == "does not learn"
+    assert measured(record_of([0.7 + 0.005 * place for place in range(42)])) == "too early to tell"
+
+
 @pytest.mark.parametrize("lost", [math.nan, math.inf])
 def test_a_loss_that_is_lost_does_not_learn(lost):
     assert measured(record_of([0.7] * 10 + [lost] * 10)) == "does not learn"
