@@ -14,8 +14,8 @@ from diagnosis.record.record import Batch
 
 MOST_BATCHES = 300      # forward passes of a role that are described
 VIEWS = 3               # passes before a training pass that may be other views of the same batch
-MODELESS = (nn.Linear, nn.Sequential, nn.LayerNorm, nn.Embedding, nn.Tanh, nn.ReLU, nn.GELU, nn.Identity)    # these alone
-                        # compute the same in training mode and in evaluation mode: nobody calls eval() on them
+# They compute the same in training mode and in evaluation mode, so nobody calls eval() on a head of these alone.
+MODELESS = (nn.Linear, nn.Sequential, nn.LayerNorm, nn.Embedding, nn.Tanh, nn.ReLU, nn.GELU, nn.Identity)
 
 
 class Call(NamedTuple):

@@ -4,8 +4,8 @@
     python tests/benchmarks/time_to_score.py --rounds=3 --picture=time_to_score.svg --TRAIN_PATH=... --TEST_SHARE=0.1
 
 `guide` and `measured` are this script with either RECIPE. `trainer` is transformers' Trainer with its defaults, three
-epochs among them, and its own classification head, `trainer grouped` the same with rows of like length
-together. `frozen features` is logistic regression on what the encoder's pooling gives, `LinearSVC` sees words alone.
+epochs among them, and its own classification head, `trainer grouped` the same with rows of like length together.
+`frozen features` is logistic regression on what the encoder's pooling gives, `LinearSVC` sees words alone.
 All read the same training rows, and the test rows' accuracy is taken after each epoch, whose scoring does not count;
 nor do loading, tokenizing and the script's validation. The ways alternate, round after round, and a way's seconds are
 its rounds' median; they are those of the processor where torch has one thread on a CPU. The Trainer needs what

@@ -177,7 +177,7 @@ def pseudo_labels(script):
         apart, learned = {*validation.groups, *(test.groups if test else ())}, {*training.lines}
         idle = whole.rows([row for row, line in enumerate(whole.lines)
                            if line not in learned and whole.groups[row] not in apart])
-        if not len(idle):
+        if not idle:
             raise SystemExit("pseudo-labels: every row learns, validates or tests; lower MAX_TRAIN_ROWS or --validating")
         idle = sample_rows(idle, len(training), settings.SEED)
         labels, probabilities = taught(settings).predict(list(idle.texts), second_texts=list(idle.seconds) or None)
