@@ -45,7 +45,7 @@ from training.run.folder import Place, choose_run_folder, facts_of, make_folder,
 from training.run.folds import run_folds
 from training.run.interruption import Interrupted, Interruption, command_to_resume
 from training.run.optimization import (Learner, batch_loss, class_loss_weights, count_steps, logits_of, make_optimizer,
-                                       make_schedule, warm_up_steps, weigh_group)
+                                       make_schedule, moving_average, warm_up_steps, weigh_group)
 from training.run.process import process_set_up
 from training.run.results import compare_reloaded, epoch_figures, write_page, write_results
 from training.run.search import search
@@ -69,12 +69,10 @@ VAL_PATH = ""                       # a table to validate on; empty: a part of T
 TEXT_COLUMN = "text"                # column of the texts
 SECOND_TEXT_COLUMN = ""             # column of what each text is paired with, such as whom it is about; empty: none
 LABEL_COLUMN = "label"              # column of the labels, words or whole numbers
-GROUP_COLUMN = ""                   # rows with the same value here stay together in the split, as rows with the same
-                                    # text always do; empty: no such column
+GROUP_COLUMN = ""                   # rows of one value stay on one side of the split, as equal texts do; empty: none
 COLUMN_NAMES = ""                   # columns of a file without a header line, as in id,entity,label,text
 ENCODING = ""                       # of the files, as in gb18030 or cp1252; empty: recognised
-QUOTING = ""                        # double: cells may stand in double quotes; none: quotes are characters like others;
-                                    # empty: recognised
+QUOTING = ""                        # double: cells may stand in double quotes; none: they are not; empty: recognised
 CORRECTIONS_PATH = ""               # a run's confidently_wrong.csv, its column corrected filled in; empty: none
 VALIDATION_SHARE = 0.1              # part of the rows set aside where no VAL_PATH is given
 TEST_PATH = ""                      # a table that chooses nothing: the finished model is scored on it, once
@@ -91,8 +89,7 @@ POOLING = "auto"                    # what the head is given: cls (the first tok
 HEAD = "batchnorm"                  # batchnorm (width-512-256-classes) or linear (width-classes)
 DROPOUT = 0.3                       # after each hidden layer of the batchnorm head
 MAX_LENGTH = 128                    # tokens kept of a text
-CACHE_FROZEN_LAYERS = True          # with half and full: run the frozen layers once for each text, their dropout off, and
-                                    # keep what they give; faster from the second epoch on
+CACHE_FROZEN_LAYERS = True          # half, full: run the frozen layers once for each text, without dropout; keep that
 
 # training
 RECIPE = "guide"                    # guide: the constants as they stand; measured: those of MEASURED below, in place of
@@ -116,6 +113,7 @@ DETERMINISTIC = False               # on CUDA the same figures bit for bit each 
 LAYER_LR_DECAY = 1.0                # each lower layer's rate is the one above it times this; 0.95 in Sun et al. 2019
 HEAD_LEARNING_RATE = 0.0            # peak rate of the head; 0: LEARNING_RATE
 LABEL_SMOOTHING = 0.0               # share of each label that is spread over all classes
+EMA_SHARE = 0.0                     # validate and keep the weights' moving average over this share of the steps; 0: off
 AUGMENT = ""                        # ways to change training texts, commas between: reverse, delete, swap, synonyms
 AUGMENT_SHARE = 0.5                 # share of the training texts that are changed, drawn afresh in each epoch
 SYNONYMS_PATH = "data/synonyms.txt" # for AUGMENT=synonyms: lines of words that can stand for one another
@@ -123,8 +121,7 @@ ENSEMBLE = 0                        # average the probabilities of so many best 
 RUN_TRIALS = False                  # instead of one run those in this script's list TRIALS, and a table of them
 TRIALS = [                          # constants that each trial changes; the first one changes none
     "",
-    "LEARNING_RATE=1e-4", "BATCH_SIZE=16", "HEAD=linear",
-    "ENABLE_FP16=False",
+    "LEARNING_RATE=1e-4", "BATCH_SIZE=16", "HEAD=linear", "ENABLE_FP16=False",
     "FREEZE_STRATEGY=embed", "FREEZE_STRATEGY=half", "FREEZE_STRATEGY=full",
 ]
 TRIALS_BUDGET = 0.0                 # or draw trials from RANGES until so many minutes are over; 0: none
@@ -141,13 +138,13 @@ MEASURED = {
     "NUM_EPOCHS": 4,                # three seeds: 0.583 and 0.563 macro-F1; 3: 0.576, 0.554; 2: 0.582, 0.547
     "LEARNING_RATE": 2e-4,          # 0.555 on 2,000 tweets with the batchnorm head and batches of 32; 1e-4: 0.553
     "HEAD_LEARNING_RATE": 1e-3,     # tried with this value alone
+    "EMA_SHARE": 0.25,              # XXX
 }
 LARGE, MEASURED_LARGE = 3_000, {"NUM_EPOCHS": 2, "LEARNING_RATE": 1e-4}   # from so many rows on: 0.598; 3 epochs: 0.588
 
 # output
 OUTPUT_DIR = "runs/aggressive"      # results go here, or where this exists to runs/aggressive-2, -3, ...
-SAVE_EVERY = 500                    # optimizer steps between saved states, of which the last two are kept; one is saved
-                                    # at each epoch's end too; 0: only there
+SAVE_EVERY = 500                    # optimizer steps between saved states, beside those of epochs' ends; 0: only these
 RESUME = False                      # go on from the newest saved state in OUTPUT_DIR; from the start where it has none
 
 
@@ -235,7 +232,8 @@ def prepare_learner(settings, data, model, precision, team):
         if settings.CLASS_WEIGHTS else None
     return Learner(model, optimizer, schedule, precision, precision.scaler(), team, weights, settings.LABEL_SMOOTHING,
                    settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
-                   AveragedModel(model) if settings.ENSEMBLE else None), steps
+                   AveragedModel(model) if settings.ENSEMBLE else None,
+                   moving_average(model, settings.EMA_SHARE, steps)), steps
 
 
 # One epoch
@@ -297,7 +295,7 @@ def train_epoch(learner, loader, tally=None, title="train", on_step=None):
 
 
 def take_step(learner, weights_of_group, judge_norm):
-    """Unscale, weigh, clip, judge, step, update, schedule, zero.
+    """Unscale, weigh, clip, judge, step, update, average, schedule, zero.
 
     The schedule moves for a step that the scaler skips too, which costs one place of it: the plan printed is then the
     plan trained, whenever the host comes to hear of the skip.
@@ -311,6 +309,8 @@ def take_step(learner, weights_of_group, judge_norm):
     judge_norm(norm)
     scaler.step(optimizer)
     scaler.update()
+    if learner.moving is not None:
+        learner.moving.update_parameters(learner.model)
     learner.schedule.step()
     optimizer.zero_grad()
 
@@ -359,8 +359,8 @@ def train_epochs(data, learner, place, progress):
                 change_texts(data, settings, learner.model.tokenizer, epoch)
                 seen = train_epoch(learner, loader, progress.tally, f"epoch {epoch}/{settings.NUM_EPOCHS}",
                                    lambda watch: after_step(learner, place, progress, interruption, watch))
-                share_statistics(learner.model, learner.team)
-                validated = evaluate(learner.model, validation_loader, learner.precision, check, learner.team)
+                share_statistics(learner.kept, learner.team)
+                validated = evaluate(learner.kept, validation_loader, learner.precision, check, learner.team)
                 finish_epoch(data, learner, place, progress, seen, validated)
         except Interrupted:
             make_folder(place)
@@ -391,13 +391,13 @@ def finish_epoch(data, learner, place, progress, seen, validated):
     progress.history.append(epoch_figures(progress.epoch, seen, val_loss, probabilities.argmax(axis=1), data.labels)
                             | {"encoder": learner.model.encoder_name, "inflated": data.overlap.inflates,
                                "temperature": fit_temperature(logits, data.labels)})
-    learner.model.temperature = progress.history[-1]["temperature"]
+    learner.kept.temperature = progress.history[-1]["temperature"]
     screen.say_epoch(progress.history, data.baseline, data.warning)
     make_folder(place)
     if progress.best is None or progress.history[-1]["val_macro_f1"] > progress.best["val_macro_f1"]:
         progress.best = progress.history[-1] | {"probabilities": probabilities}
         if place.writes:
-            learner.model.save_pretrained(place.folder / "best")
+            learner.kept.save_pretrained(place.folder / "best")
     if settings.ENSEMBLE:
         keep_for_ensemble(learner, place, progress, probabilities)
     patience = settings.EARLY_STOPPING_PATIENCE

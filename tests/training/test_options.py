@@ -157,10 +157,44 @@ def test_a_way_that_does_not_exist_is_refused(train, posts_csv):
     assert status == 2 and "AUGMENT knows no 'backtranslate'; it can be reverse, delete, swap, synonyms" in errors
 
 
+# The moving average of the weights
+
+@on_both_devices
+def test_what_is_validated_and_kept_is_the_moving_average_over_a_share_of_the_steps(
+        device, train, posts_csv, tmp_path, monkeypatch):
+    after_steps, saved, take_step, finish_epoch = [], [], script.take_step, script.finish_epoch
+
+    def remember(learner, *others):
+        take_step(learner, *others)
+        after_steps.append({name: weights.detach().clone() for name, weights in learner.model.named_parameters()})
+
+    def compare(data, learner, place, progress, seen, validated):
+        assert torch.equal(script.evaluate(learner.kept, data.loaders[1], learner.precision)[0], validated[0])
+        finish_epoch(data, learner, place, progress, seen, validated)
+        if progress.best["epoch"] == progress.history[-1]["epoch"]:
+            saved.append(progress.best["epoch"])
+            best = BertSentimentClassifier.from_pretrained(tmp_path / "run" / "best")
+            for name, weights in best.named_parameters():
+                assert torch.equal(weights, dict(learner.kept.named_parameters())[name].cpu()), name
+
+    monkeypatch.setattr(script, "take_step", remember)
+    monkeypatch.setattr(script, "finish_epoch", compare)
+    assert train(TRAIN_PATH=posts_csv, EMA_SHARE=0.5, NUM_EPOCHS=3, LEARNING_RATE=1e-3, SAVE_EVERY=0)[0] == 0
+    state = torch.load(max((tmp_path / "run" / "state").glob("*.pt")), weights_only=True)
+    for name, average in after_steps[0].items():
+        for weights in after_steps[1:]:
+            average += (weights[name] - average) / (0.5 * len(after_steps))
+        torch.testing.assert_close(state["moving"][f"module.{name}"], average)
+        assert torch.equal(state["model"][name], after_steps[-1][name])
+        assert not torch.equal(average, after_steps[-1][name])
+    assert 1 in saved
+
+
 # Ensembles
 
 OPTIONS = {"NUM_EPOCHS": 4, "EARLY_STOPPING_PATIENCE": 0, "ENSEMBLE": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 1e-3,
-           "AUGMENT": "reverse,delete,swap,synonyms", "LAYER_LR_DECAY": 0.9, "LABEL_SMOOTHING": 0.1, "CLASS_WEIGHTS": True}
+           "AUGMENT": "reverse,delete,swap,synonyms", "LAYER_LR_DECAY": 0.9, "LABEL_SMOOTHING": 0.1, "CLASS_WEIGHTS": True,
+           "EMA_SHARE": 0.2}
 
 
 def test_both_averages_are_reported_beside_the_best_epoch_and_come_from_the_models_saved(train, posts_csv, tmp_path):
@@ -188,7 +222,7 @@ def test_the_averaged_weights_are_the_mean_over_the_last_epochs(train, posts_csv
     finish_epoch = script.finish_epoch
 
     def remember(data, learner, *others):
-        kept.append({name: tensor.clone() for name, tensor in learner.model.state_dict().items()})
+        kept.append({name: tensor.clone() for name, tensor in learner.kept.state_dict().items()})
         finish_epoch(data, learner, *others)
 
     monkeypatch.setattr(script, "finish_epoch", remember)

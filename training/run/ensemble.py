@@ -22,11 +22,11 @@ def keep_for_ensemble(learner, place, progress, probabilities):
     dropped = progress.ensemble[most:]
     del progress.ensemble[most:]
     if not dropped or dropped[0]["epoch"] != progress.epoch:
-        learner.model.save_pretrained(folder / f"epoch-{progress.epoch}")
+        learner.kept.save_pretrained(folder / f"epoch-{progress.epoch}")
     for epoch in dropped:
         shutil.rmtree(folder / f"epoch-{epoch['epoch']}", ignore_errors=True)
     if progress.epoch > place.settings.NUM_EPOCHS - most:
-        learner.averaged.update_parameters(learner.model)
+        learner.averaged.update_parameters(learner.kept)
 
 
 class OnBatches(nn.Module):

@@ -9,7 +9,7 @@ import transformers
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.encoder.frozen import seeing_bottom
 from training.precision import Precision
@@ -50,6 +50,15 @@ def make_schedule(optimizer, steps, warmup_ratio):
 
 def warm_up_steps(steps, warmup_ratio):
     return round(warmup_ratio * steps)
+
+
+def moving_average(model, share, steps):
+    """The model with the exponential moving average of its weights, which update_parameters() moves on after each
+    optimizer step and which reaches back over a share of the run's steps; None where that is 0.
+    """
+    if not share:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / max(1, share * steps)))
 
 
 def class_loss_weights(labels, classes, device):
@@ -114,7 +123,13 @@ class Learner:
     accumulation: int = 1           # forward passes per optimizer step
     max_grad_norm: float = 1.0      # 0: no clipping
     averaged: AveragedModel | None = None       # the weights' mean over the last ENSEMBLE epochs
+    moving: AveragedModel | None = None         # their moving average over the steps
     wrapped: nn.Module = field(init=False)      # the model, or what keeps those of several processes alike
 
     def __post_init__(self):
         self.wrapped = with_team(self.model, self.team)
+
+    @property
+    def kept(self):
+        """The model that is validated and saved: of the moving average where there is one."""
+        return self.model if self.moving is None else self.moving.module

@@ -120,7 +120,8 @@ def whole_state(learner, place, progress, of_each):
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
             "ensemble": [epoch | {"probabilities": torch.from_numpy(epoch["probabilities"])}
                          for epoch in progress.ensemble],
-            "averaged": learner.averaged.state_dict() if learner.averaged is not None else None,
+            **{name: average.state_dict() if average is not None else None
+               for name, average in (("averaged", learner.averaged), ("moving", learner.moving))},
             "model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict(),
             "schedule": learner.schedule.state_dict(), "scaler": learner.scaler.state_dict()}
 
@@ -201,7 +202,7 @@ def resume(learner, place):
         before, now = f"{before} in {about['precision']}", f"{now} in {learner.precision.name}"
     if before != now:
         say("", f"begun on {before}, going on on {now}: the figures will not be the same bit for bit")
-    for name in ("model", "optimizer", "schedule", "scaler", "averaged"):
+    for name in ("model", "optimizer", "schedule", "scaler", "averaged", "moving"):
         if getattr(learner, name) is not None and state[name]:      # a scaler at rest, as on a CPU, has an empty state
             getattr(learner, name).load_state_dict(state[name])
     progress.ensemble = [epoch | {"probabilities": epoch["probabilities"].numpy()} for epoch in state["ensemble"]]
