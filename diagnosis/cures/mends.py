@@ -149,6 +149,10 @@ def cross_entropy(record):
                 {"plain_cross_entropy": None, "minimize": None})
 
 
+def steps_turned_round():
+    return Mend("what each step does to the weights turned round", {"turn_steps": None})
+
+
 def padding_masked(record):
     pad = record.tokenizer.pad_id if record.tokenizer is not None else None
     pad = record.encoder.pad_id if pad is None and record.encoder is not None else pad

@@ -187,7 +187,10 @@ def zero_before_backward(observer, value):
 
 
 def no_clipping(observer, value):
-    """The clipping functions of torch measure the norm and shorten nothing."""
+    """The clipping functions of torch measure the norm and shorten nothing, and what else the script does to the
+    gradients between backward and step is undone where no scaler needs it."""
+    kept = {}
+
     def norm_of(parameters, *args, **kwargs):
         parameters = [parameters] if isinstance(parameters, torch.Tensor) else parameters
         norms = [each.grad.detach().float().norm() for each in parameters if each.grad is not None]
@@ -196,6 +199,19 @@ def no_clipping(observer, value):
     put_in_place_of_clipping({"clip_grad_norm_": lambda original: norm_of,
                               "clip_grad_value_": lambda original: lambda *args, **kwargs: None,
                               "clip_grads_with_norm_": lambda original: lambda *args, **kwargs: None})
+
+    def note():
+        kept.update({id(each): (each, each.grad.detach().clone()) for each in trained(observer)
+                     if each.grad is not None})
+
+    def put_back(_):
+        for parameter, gradient in kept.values():
+            if parameter.grad is not None and parameter.grad.any() and observer.scaling.factor is None:
+                parameter.grad.copy_(gradient)
+        kept.clear()
+
+    around_backward(observer, after=unseen(observer, note))
+    before_step(observer, put_back)
 
 
 def clip_unscaled(observer, value):
@@ -249,6 +265,22 @@ def minimize(observer, value):
                 group["maximize"] = False
 
     before_step(observer, turn)
+
+
+def turn_steps(observer, value):
+    """What a step adds to a weight is subtracted from it."""
+    before = []
+
+    def note(optimizer):
+        before[:] = [(each, each.detach().clone()) for group in optimizer.param_groups for each in group["params"]]
+
+    def turn(_):
+        with torch.no_grad():
+            for parameter, value in before:
+                parameter.copy_(2 * value - parameter)
+
+    before_step(observer, note)
+    after_step(observer, turn)
 
 
 def shuffle(observer, value):

@@ -8,9 +8,10 @@ How it shows
     The loss creeps or stands still at a rate that is known to be good; without clipping the same run learns.
 
 How it is found
-    By the update, not by the gradient's norm: for Adam and its kin, by what eps leaves of a step when the clipped norm
-    is spread over N weights, 1 / (1 + eps sqrt(N) / norm); for SGD, by the most the loss can fall in all planned steps
-    with the clipped gradients against the same with those before clipping.
+    By the update, not by the gradient's norm, whether torch clips or the script's own code between backward and step:
+    for Adam and its kin, by what eps leaves of a step when the clipped norm is spread over N weights,
+    1 / (1 + eps sqrt(N) / norm); for SGD, by the most the loss can fall in all planned steps with the clipped gradients
+    against the same with those before clipping.
 
 Wrong
     for batch in loader:
@@ -32,9 +33,11 @@ Not to be confused with
 """
 
 import math
+from dataclasses import replace
 
 from diagnosis.cures import mends
 from diagnosis.record.arithmetic import median, rounded
+from diagnosis.record.record import Clip
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -46,6 +49,7 @@ SET_BY = "max_norm"
 SMALL, TINY = 0.5, 0.1      # share of its step that Adam keeps: below the first a warning, the second an error
 FALL = 0.05                 # nats: gradient descent could lower the loss by no more in the whole run
 SHORTENED = 10              # times: clipping must be the reason
+FEWEST = 3                  # steps before which the script's own code shortens the gradient
 
 
 def check(record):
@@ -54,11 +58,24 @@ def check(record):
         return NotMeasured("no optimizer step was seen")
     clipped = [step for step in steps if step.clip is not None and not step.clip.scaled]
     if len(clipped) < 0.5 * len(steps):
+        clipped = shortened_by_own_code(steps)
+    if not clipped:
         return None
     groups = course.trained_groups(record)
     if any(course.is_scale_free(group) for _, group in groups):
         return for_adam(record, clipped, groups)
     return for_gradient_descent(record, clipped, groups)
+
+
+def shortened_by_own_code(steps):
+    """The steps before which the script's own code shortened the gradient, each with a Clip that says so; none where it
+    does that now and then."""
+    measured = [step for step in steps if step.clip is None and step.norm_of_backward and step.gradient_norm]
+    short = [step for step in measured if step.norm_of_backward > SHORTENED * step.gradient_norm]
+    if len(short) < FEWEST or len(short) < len(measured):
+        return []
+    return [replace(step, clip=Clip("own", step.gradient_norm, step.norm_of_backward, False, step.site))
+            for step in short]
 
 
 def norm_left(step):
@@ -121,7 +138,8 @@ def finding(record, clipped, norm, level, more, why):
     evidence = {"clip_limit": clip.limit, "norm_before": rounded(median(
         step.clip.norm_before for step in clipped)), "norm_after": rounded(norm),
         "steps_clipped": len(clipped), "update_over_weights": rounded(updates), **more}
-    return Finding(level, f"gradients are clipped to {clip.limit:.2g}, which leaves next to nothing of the update",
+    how = "shortened between backward() and this step" if clip.kind == "own" else "clipped"
+    return Finding(level, f"gradients are {how} to {clip.limit:.2g}, which leaves next to nothing of the update",
                    {name: value for name, value in evidence.items() if value is not None}, why,
                    "clip to a norm of 1.0, the usual limit, or not at all", clip.site)
 

@@ -2,14 +2,15 @@
 
 What it is
     The optimizer climbs: backward runs on the negative of the loss, a minus is missing in a hand-written
-    log-likelihood, or the optimizer was made with maximize=True.
+    log-likelihood, or the optimizer was made with maximize=True, or its own step() adds what it should subtract.
 
 How it shows
     The loss grows without bound from the first steps, the accuracy falls below guessing, the logits explode.
 
 How it is found
     The sign with which the tensor given to backward depends on what the loss function returned, and the optimizer's
-    maximize. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels, negated;
+    maximize. For an optimizer of the script's own: the weights' change in its first steps points along the gradient
+    and not against it. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels, negated;
     or it falls while that cross-entropy climbs (a focal loss without its minus).
 
 Wrong
@@ -35,7 +36,7 @@ import math
 import statistics
 
 from diagnosis.cures import mends
-from diagnosis.record.arithmetic import rounded, share
+from diagnosis.record.arithmetic import median, rounded, share
 from diagnosis.verdict import course
 from diagnosis.verdict.finding import Finding, NotMeasured
 
@@ -46,6 +47,8 @@ CAUSED_BY = ("loss-mismatched",)
 MOSTLY = 0.5
 PAIRS = 6       # of hand-written loss and cross-entropy that must agree
 CLIMBED = 1.5   # times the loss of guessing
+FIRST = 5       # steps of an optimizer of the script's own that are looked at, before momentum leads them astray
+UPHILL = 0.1    # cosine of the weights' change and the gradient, from which a step climbs
 EXACT = 0.05    # scatter of their quotient (smoothing, class weights and accumulation keep it near a constant)
 
 
@@ -54,17 +57,23 @@ def check(record):
     if not training and not record.groups:
         return NotMeasured("no training step was seen")
     signs = [batch.loss_sign for batch in training if batch.loss_sign]
-    climbing = [group for _, group in course.trained_groups(record) if group.maximize]
+    own = course.sets_its_own_rate(record)
+    uphill = own is not None and moves_along_the_gradient(record)
+    climbing = [group for _, group in course.trained_groups(record) if group.maximize] or [own] * uphill
     negated = (share(sign < 0 for sign in signs) or 0) > MOSTLY
     if not signs:
         negated = negative_of_cross_entropy(training) or falls_against_the_labels(training)
     if negated == bool(climbing):       # neither, or both: a maximized negative is a minimized loss
         return None
     trend = course.trend(record)
-    evidence = {"sign_of_loss_in_backward": -1 if negated else 1, "maximize": bool(climbing),
+    evidence = {"sign_of_loss_in_backward": -1 if negated else 1, "maximize": bool(climbing) and not uphill,
+                "cosine_of_step_and_gradient": rounded(along(record)) if uphill else None,
                 "loss_first": rounded(trend.first) if trend else None,
                 "loss_last": rounded(trend.last) if trend else None}
-    if climbing:
+    if uphill:
+        title, where = f"the step of {own.optimizer} moves the weights along the gradient, uphill", own.step_defined or own.made
+        fix = f"subtract in the step() of {own.optimizer} what it adds to the weights"
+    elif climbing:
         title, fix, where = "the optimizer maximizes the loss", "leave out maximize=True", climbing[0].made
     else:
         title, where = "backward runs on the negative of the loss", record.backward_site
@@ -72,6 +81,15 @@ def check(record):
             "put the minus back: the loss is minus the log-likelihood"
     return Finding("error", title, {name: value for name, value in evidence.items() if value is not None},
                    "each step makes the predictions worse", fix, where)
+
+
+def along(record):
+    """Median cosine of the weights' change and the gradient over the first steps in which it was measured, or None."""
+    return median([step.along_gradient for step in course.taken(record) if step.along_gradient is not None][:FIRST])
+
+
+def moves_along_the_gradient(record):
+    return (along(record) or 0.0) > UPHILL
 
 
 def negative_of_cross_entropy(training):
@@ -112,4 +130,4 @@ def cross_entropy(batch):
 
 
 def mend(record):
-    return mends.cross_entropy(record)
+    return mends.steps_turned_round() if moves_along_the_gradient(record) else mends.cross_entropy(record)

@@ -157,6 +157,8 @@ class Steps:
             return False
         step = self.new_step(now.site)
         step.gradient_norm = graph.total(mine) if mine else None
+        if not record.scaler_used and not now.closure:
+            step.norm_of_backward = draft.norm_after
         if not draft.having.isdisjoint(held) and not step.gradient_norm:
             step.cleared = draft.cleared or not mine or bool(draft.norm_after)
         if self.scaling.step is not None:
@@ -222,7 +224,9 @@ class StepGoingOn:
             changes = [after.float() - old.float() for after, old in zip(now, before)]
             step.update_norm = graph.combine(step.update_norm, graph.total(graph.norms(changes)))
             step.weight_norm = graph.combine(step.weight_norm, graph.total(graph.norms(now)))
-            share = unchanged_share([each.grad for each in held], changes)
+            gradients = [each.grad for each in held]
+            share, along = unchanged_share(gradients, changes), graph.cosine(gradients, changes)
+            step.along_gradient = along if step.along_gradient is None else step.along_gradient
             step.unchanged_share = step.unchanged_share if share is None else share
 
 

@@ -10,7 +10,7 @@ import warnings
 import torch
 from torch import nn
 
-from diagnosis.record import structure
+from diagnosis.record import source, structure
 from diagnosis.record.arithmetic import share
 from diagnosis.record.record import Encoder, Group, Module, Parameter, Target
 
@@ -110,6 +110,7 @@ def describe_group(optimizer, group, named):
         maximize=bool(group.get("maximize", False)), momentum=float(momentum) if momentum is not None else None,
         epsilon=float(epsilon) if isinstance(epsilon, (int, float)) else None,
         decoupled=group.get("decoupled_weight_decay"), own_code=has_own_code(optimizer),
+        step_defined=source.definition(type(optimizer).step),
         own_schedule={name: value for name in SCHEDULE_NUMBERS if isinstance(value := group.get(name), (int, float))})
 
 

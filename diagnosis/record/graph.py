@@ -38,6 +38,16 @@ def combine(norm, other):
     return total(known) if known else None
 
 
+def cosine(tensors, others):
+    """Of the angle between two lists of tensors, each list as one long vector; None where one is all zero or not
+    finite."""
+    tensors, others = zip(*((one.to_dense() if one.is_sparse else one, other) for one, other in zip(tensors, others)))
+    lengths = total(norms(list(tensors))) * total(norms(list(others)))
+    if not 0 < lengths < float("inf"):
+        return None
+    return sum(float((one.float() * other).sum()) for one, other in zip(tensors, others)) / lengths
+
+
 def sign_of(tensor, loss):
     """+1 or -1: which way the tensor that backward runs on moves with the loss; 0: it does not depend on it."""
     if not (tensor.requires_grad and loss.requires_grad):

@@ -92,6 +92,7 @@ class Group:
     made: Site | None = None    # where the optimizer was made
     decoupled: bool | None = None       # its decay is apart from the gradient, as the optimizer itself says
     own_code: bool = False      # its step is no known library's: what that makes of rate and decay is not known
+    step_defined: Site | None = None    # the script's own step(), where it has one
     own_schedule: dict = field(default_factory=dict)    # its numbers that look like a schedule's: warmup, t_total ...
 
 
@@ -128,8 +129,10 @@ class Step:
     gradient_before: float = 0.0        # norm of the gradients present at that moment
     cleared: bool = False               # gradients were there after backward and gone (None or all zero) at the step
     gradient_norm: float | None = None  # as the optimizer sees it; None where it sees none
+    norm_of_backward: float | None = None   # as the last backward left it, where measured and no scaler is in use
     update_norm: float | None = None    # norm of the weights' change by this step, where measured
     weight_norm: float | None = None    # norm of the weights that the optimizer holds, where measured
+    along_gradient: float | None = None     # cosine of that change and the gradient, where measured; positive: uphill
     unchanged_share: float | None = None    # of the weights with a gradient other than 0, the share bitwise equal after
     clip: Clip | None = None
     scale: float | None = None          # the gradient scaler's factor; None: no scaler in use

@@ -3,6 +3,7 @@
 import ast
 import builtins
 import functools
+import inspect
 import linecache
 import math
 import os
@@ -77,6 +78,16 @@ def make_site(filename, line):
         cell, line_in_cell = NOTEBOOKS[filename].place(line)
         return Site(shown(filename), line_in_cell, code, cell, function_at(filename, line))
     return Site(shown(filename), line, code, function=function_at(filename, line))
+
+
+def definition(function):
+    """The Site of a function's `def` in the user's files, decorators and wrappers left aside; None where it has none."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or not is_users(code.co_filename):
+        return None
+    lines = [node.lineno for node in nodes(tree(code.co_filename)) if isinstance(node, ast.FunctionDef)
+             and node.name == code.co_name and node.lineno >= code.co_firstlineno]
+    return make_site(code.co_filename, min(lines, default=code.co_firstlineno))
 
 
 def function_at(filename, line):

@@ -12,7 +12,6 @@ import numpy
 import torch
 import transformers
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from BERT_model_aggressive import BertSentimentClassifier
 from training.encoder.finding import embedding_modules, encoder_layers
@@ -20,7 +19,6 @@ from training.run import data
 from training.run.optimization import warm_up_steps
 from training.texts.splitting import sample_rows
 
-EMA_DECAY = 0.98            # of the average over the steps, of which the study's runs have some 150
 R_DROP_WEIGHT = 1.0         # of the distance between two passes: Wu et al. 2021, "R-Drop", have 1 to 5
 FGM_LENGTH = 1.0            # of what is added to the word embeddings: Miyato et al. 2017, "Adversarial Training ..."
 CONTRAST_WEIGHT = 0.1       # of the contrastive loss, the rest of cross-entropy, and the temperature of its likeness:
@@ -48,35 +46,6 @@ def redrawn_top(script):
         return model
 
     script.prepare_model = prepare
-
-
-def averaged_weights(script):
-    """Validated and kept is the moving average of the weights over the steps; training goes on from its own."""
-    take_step, train_epoch, finish_epoch, of_run = script.take_step, script.train_epoch, script.finish_epoch, {}
-
-    def step(learner, *given):
-        take_step(learner, *given)
-        if "average" not in of_run:
-            of_run["average"] = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
-        of_run["average"].update_parameters(learner.model)
-
-    def epoch(learner, *given):
-        seen = train_epoch(learner, *given)
-        of_run["own"] = [parameter.detach().clone() for parameter in learner.model.parameters()]
-        put(learner.model, of_run["average"].module.parameters())
-        return seen
-
-    def finish(data, learner, *given):
-        finish_epoch(data, learner, *given)
-        put(learner.model, of_run["own"])
-
-    script.take_step, script.train_epoch, script.finish_epoch = step, epoch, finish
-
-
-@torch.no_grad()
-def put(model, weights):
-    for parameter, weight in zip(model.parameters(), weights):
-        parameter.copy_(weight)
 
 
 def with_further_loss(script, further):
@@ -201,6 +170,6 @@ def pseudo_labels(script):
     data.read_tables = read
 
 
-WAYS = {"cosine": cosine, "top layer drawn anew": redrawn_top, "average of the weights": averaged_weights,
-        "R-Drop": r_drop, "FGM": fgm, "contrastive loss": contrastive, "multi-sample dropout": many_dropouts,
+WAYS = {"cosine": cosine, "top layer drawn anew": redrawn_top, "R-Drop": r_drop,
+        "FGM": fgm, "contrastive loss": contrastive, "multi-sample dropout": many_dropouts,
         "pseudo-labels": pseudo_labels}

@@ -621,6 +621,20 @@ def test_usual_clipping_is_healthy_with_adam(limit, before):
     passes("clip-too-tight", clipped(run(), limit, before))
 
 
+def test_what_the_scripts_own_code_leaves_of_the_gradient_counts_like_clipping():
+    def shortened(left, every=1):
+        record = run()
+        for step in record.steps:
+            step.norm_of_backward = 5.0 if step.index % 8 == 0 else None        # as it is measured
+            step.gradient_norm = left if step.index % (8 * every) == 0 else 5.0
+        return record
+    found = finding("clip-too-tight", shortened(1e-7))
+    assert found.evidence["norm_before"] == 5.0 and found.evidence["norm_after"] == 1e-7
+    assert "between backward() and this step" in found.title
+    passes("clip-too-tight", shortened(0.1))
+    passes("clip-too-tight", shortened(1e-7, every=2))
+
+
 def test_gradient_descent_feels_clipping_in_proportion():
     def sgd(limit, before):
         record = run(rate=0.01, losses=lambda step: 1.39)
@@ -695,6 +709,23 @@ def test_a_maximized_loss_is_found_and_twice_negated_is_right():
     record = run()
     record.groups[0].maximize = True
     assert finding("loss-sign", record).where == MADE
+
+
+def test_an_optimizer_of_the_scripts_own_that_climbs_is_found_and_on_a_negated_loss_it_is_right():
+    record = run()
+    record.groups[0].own_code, record.groups[0].optimizer = True, "SignMomentum"
+    for step in record.steps:
+        step.along_gradient = 0.8
+    found = finding("loss-sign", record)
+    assert found.where == MADE and "SignMomentum" in found.title and found.evidence["cosine_of_step_and_gradient"] == 0.8
+    for batch in record.batches:
+        batch.loss_sign = -1
+    passes("loss-sign", record)
+    record = run()
+    record.groups[0].own_code = True
+    for step in record.steps:       # it goes down first, and then where its momentum leads
+        step.along_gradient = -0.8 if step.index < 3 else 0.3
+    passes("loss-sign", record)
 
 
 def test_a_hand_written_likelihood_without_its_minus_is_found_and_nll_on_probabilities_is_not_that():

@@ -10,6 +10,7 @@ from diagnosis.observe.loaders import Loaders
 from diagnosis.observe.models import Models, Parameters
 from diagnosis.observe.scaling import Scaling, ScalerStep
 from diagnosis.observe.steps import Optimizers, Steps, unchanged_share, made_at
+from diagnosis.record import facts
 from diagnosis.record.record import Record
 
 
@@ -55,6 +56,28 @@ def test_a_step_is_written_down_with_loss_gradient_update_and_rate(steps, net):
     assert steps.rates == [{(id(optimizer), 0): 0.1}]
     assert set(steps.gradient_norms[0]) == {id(each) for each in net.parameters()}
     assert seen.site.file.endswith("test_observe_steps.py")
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_whether_a_step_goes_down_or_up_the_gradient_is_measured(steps, net, maximize):
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01, maximize=maximize)
+    backward(steps, net)
+    step(steps, optimizer)
+    seen, = steps.record.steps
+    assert (seen.along_gradient > 0.5) == maximize and (seen.along_gradient < -0.5) == (not maximize)
+    backward(steps, net)
+    step(steps, optimizer, run=lambda: None)
+    assert steps.record.steps[1].along_gradient is None
+
+
+def test_what_befalls_the_gradient_between_backward_and_step_can_be_told(steps, net):
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    backward(steps, net)
+    for parameter in net.parameters():
+        parameter.grad.mul_(1e-3)
+    step(steps, optimizer)
+    seen, = steps.record.steps
+    assert seen.norm_of_backward == pytest.approx(1e3 * seen.gradient_norm, rel=1e-4)
 
 
 def test_a_second_optimizer_on_the_same_backward_joins_the_step(steps, net):
@@ -146,3 +169,21 @@ def test_an_optimizer_is_placed_where_the_script_calls_its_class_and_not_within_
 
     own = Own([torch.nn.Parameter(torch.ones(2))])
     assert own.place.code == "own = Own([torch.nn.Parameter(torch.ones(2))])"
+
+
+class Uphill(torch.optim.Optimizer):
+    def __init__(self, parameters):
+        super().__init__(parameters, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.add_(parameter.grad, alpha=0.1)
+
+
+def test_a_step_of_the_scripts_own_is_known_by_its_line_and_torchs_is_not(net):
+    own, = facts.describe_model(net, [Uphill(net.parameters())], None)[1]
+    assert own.own_code and own.step_defined.code == "def step(self):" and own.step_defined.file.endswith(
+        "test_observe_steps.py")
+    torchs, = facts.describe_model(net, [torch.optim.AdamW(net.parameters())], None)[1]
+    assert torchs.step_defined is None
