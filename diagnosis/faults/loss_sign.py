@@ -58,19 +58,22 @@ def check(record):
         return NotMeasured("no training step was seen")
     signs = [batch.loss_sign for batch in training if batch.loss_sign]
     own = course.sets_its_own_rate(record)
-    uphill = own is not None and moves_along_the_gradient(record)
-    climbing = [group for _, group in course.trained_groups(record) if group.maximize] or [own] * uphill
+    uphill = moves_along_the_gradient(record) and (own is not None or steps_by_hand(record))
+    climbing = [group for _, group in course.trained_groups(record) if group.maximize]
     negated = (share(sign < 0 for sign in signs) or 0) > MOSTLY
     if not signs:
         negated = negative_of_cross_entropy(training) or falls_against_the_labels(training)
-    if negated == bool(climbing):       # neither, or both: a maximized negative is a minimized loss
+    if negated == (uphill or bool(climbing)):       # neither, or both: a maximized negative is a minimized loss
         return None
     trend = course.trend(record)
-    evidence = {"sign_of_loss_in_backward": -1 if negated else 1, "maximize": bool(climbing) and not uphill,
+    evidence = {"sign_of_loss_in_backward": -1 if negated else 1, "maximize": bool(climbing),
                 "cosine_of_step_and_gradient": rounded(along(record)) if uphill else None,
                 "loss_first": rounded(trend.first) if trend else None,
                 "loss_last": rounded(trend.last) if trend else None}
-    if uphill:
+    if uphill and own is None:
+        title, where = "the script moves the weights along the gradient, uphill", record.backward_site
+        fix = "subtract from the weights what is added to them after this backward()"
+    elif uphill:
         title, where = f"the step of {own.optimizer} moves the weights along the gradient, uphill", own.step_defined or own.made
         fix = f"subtract in the step() of {own.optimizer} what it adds to the weights"
     elif climbing:
@@ -86,6 +89,10 @@ def check(record):
 def along(record):
     """Median cosine of the weights' change and the gradient over the first steps in which it was measured, or None."""
     return median([step.along_gradient for step in course.taken(record) if step.along_gradient is not None][:FIRST])
+
+
+def steps_by_hand(record):
+    return bool(record.steps) and record.steps[0].by_hand
 
 
 def moves_along_the_gradient(record):
@@ -130,4 +137,6 @@ def cross_entropy(batch):
 
 
 def mend(record):
-    return mends.steps_turned_round() if moves_along_the_gradient(record) else mends.cross_entropy(record)
+    if not moves_along_the_gradient(record):
+        return mends.cross_entropy(record)
+    return None if steps_by_hand(record) else mends.steps_turned_round()    # which hang on an optimizer's

@@ -19,7 +19,7 @@ fingerprints.py, evaluation.py      a few weights, to be known again; passes tha
 losses.py           the loss of a pass, from its arguments or its graph
 gradients.py        what backward calls leave until the step; clipping
 scaling.py          the gradient scaler
-steps.py            optimizers and their steps
+steps.py, by_hand.py        optimizers and their steps; those that the script makes without one
 remakings.py        models made or loaded anew
 schedules.py        learning-rate schedules
 limits.py, stopping.py, files.py                how much is observed; the way to the stop; what must not be written

@@ -11,6 +11,7 @@ import traceback
 import torch
 
 from diagnosis.observe import assemble, before_training, libraries, pooling
+from diagnosis.observe.by_hand import StepsByHand
 from diagnosis.observe.checkpoints import Checkpoints
 from diagnosis.observe.evaluation import Evaluation
 from diagnosis.observe.files import Files
@@ -62,6 +63,8 @@ class Observer:
         self.scaling = Scaling(guard, record)
         self.gradients = Gradients(guard, record, parameters, self.scaling)
         self.steps = Steps(record, self.gradients, self.scaling, self.optimizers, self.loaders)
+        self.by_hand = StepsByHand(record, self.gradients, self.steps, parameters)
+        self.passes.before_each = self.look_for_a_step_by_hand
         self.remakings = Remakings(self.checkpoints, self.optimizers)
         self.schedules = Schedules(guard, record, self.loaders)
         self.stopping.when_over = self.training_is_over
@@ -89,6 +92,7 @@ class Observer:
         self.stopping.trains_again()
         if self.stopping.training_over:
             return
+        self.look_for_a_step_by_hand()
         self.gradients.backward_begins(tensor, where)
         if now is None:
             return
@@ -116,6 +120,9 @@ class Observer:
         self.gradients.depth -= 1
         if not self.gradients.depth and not self.stopping.training_over:
             self.gradients.backward_ended()
+            if not self.optimizers.by_id:
+                self.look_before_training()
+                self.by_hand.backward_ended()
             self.stopping.after_backward(lambda: self.optimizers.are_stepped_in(self.script))
 
     def backward_failed(self):
@@ -156,6 +163,10 @@ class Observer:
         if scaler_step is not None and not scaler_step.stepped:
             self.look_before_training()
             self.steps.skipped(scaler_step)
+            self.step_was_made()
+
+    def look_for_a_step_by_hand(self):
+        if not (self.stopping.training_over or self.optimizers.by_id) and self.by_hand.was_made():
             self.step_was_made()
 
     def look_before_training(self):

@@ -88,6 +88,7 @@ class Passes:
         self.samples = []               # a Sample of each of the latest
         self.first_tokens = [None, None]        # the encoder's outputs in the first and in the last training pass
         self.inside_module = False      # an outermost module is at work
+        self.before_each = lambda: None         # called before a pass begins
         self.numbers = {}               # hash of a row's token ids: its number in Batch.drawn
 
     # modules
@@ -116,6 +117,7 @@ class Passes:
 
         module   the outermost module called; None where a loss alone begins the pass
         """
+        self.before_each()
         self.close()
         batch = Batch("validation", self.record.optimizer_steps, 0, gradient_enabled=torch.is_grad_enabled())
         now = self.open = Pass(batch, self.loaders.batches, self.loaders.iteration)

@@ -176,6 +176,14 @@ class Steps:
         step.skipped, step.scale = True, scaler_step.scale
         self.keep(step, {})
 
+    def made_by_hand(self, now, measured):
+        """The script changed the weights itself; measured: all of them were copied before, and not a few."""
+        step = self.new_step(now.site)
+        step.by_hand, step.gradient_norm = True, graph.total(now.gradient_norms.values())
+        if measured:
+            now.measure_update(step)
+        self.keep(step, now.gradient_norms)
+
     def new_step(self, where):
         record, draft = self.record, self.gradients.draft
         step = Step(len(record.steps), backwards=draft.backwards, gradient_before=draft.norm_before,
@@ -204,6 +212,7 @@ class StepGoingOn:
     gradient_norms: dict | None         # {id of a parameter: its gradient's norm} before it
     weights: tuple = ()                 # (parameters with a gradient, their values before it), where it is measured
     ended: bool = False
+    gradients: list | None = None       # of these parameters, where they may be gone when the update is measured
 
     def copy_weights(self, optimizer):
         """Of those with a gradient; a closure may yet give one to any that is trainable."""
@@ -214,17 +223,17 @@ class StepGoingOn:
 
     def measure_update(self, step):
         """What the step did to the weights, where they were copied before it."""
-        held = [pair for pair in zip(*self.weights) if pair[0].grad is not None]
+        of_each = self.gradients or [each.grad for each in next(iter(self.weights), ())]
+        known = [(*pair, gradient) for *pair, gradient in zip(*self.weights, of_each) if gradient is not None]
         self.weights = ()
-        if not held:
+        if not known:
             return
-        held, before = zip(*held)
+        held, before, gradients = zip(*known)
         with torch.no_grad():
             now = [each.detach() for each in held]
             changes = [after.float() - old.float() for after, old in zip(now, before)]
             step.update_norm = graph.combine(step.update_norm, graph.total(graph.norms(changes)))
             step.weight_norm = graph.combine(step.weight_norm, graph.total(graph.norms(now)))
-            gradients = [each.grad for each in held]
             share, along = unchanged_share(gradients, changes), graph.cosine(gradients, changes)
             step.along_gradient = along if step.along_gradient is None else step.along_gradient
             step.unchanged_share = step.unchanged_share if share is None else share

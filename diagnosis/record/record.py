@@ -136,6 +136,7 @@ class Step:
     unchanged_share: float | None = None    # of the weights with a gradient other than 0, the share bitwise equal after
     clip: Clip | None = None
     scale: float | None = None          # the gradient scaler's factor; None: no scaler in use
+    by_hand: bool = False               # the script changed the weights itself, without an optimizer
     skipped: bool = False               # the scaler found an infinite gradient and skipped the step
     epoch: int = 0                      # passes over the training loader begun before it, from 0
     seconds: float | None = None        # since the step before

@@ -728,6 +728,17 @@ def test_an_optimizer_of_the_scripts_own_that_climbs_is_found_and_on_a_negated_l
     passes("loss-sign", record)
 
 
+def test_a_script_that_climbs_by_hand_is_found_and_on_a_likelihood_it_is_right():
+    record = run(groups=[])
+    for step in record.steps:
+        step.by_hand, step.along_gradient = True, 0.4
+    found = finding("loss-sign", record)
+    assert found.where == record.backward_site and "uphill" in found.title
+    for batch in record.batches:
+        batch.loss_sign = -1
+    passes("loss-sign", record)
+
+
 def test_a_hand_written_likelihood_without_its_minus_is_found_and_nll_on_probabilities_is_not_that():
     record = run()
     for step, batch in enumerate(record.batches):

@@ -99,6 +99,23 @@ def test_a_plain_loop_is_seen_to_its_validation_and_into_its_second_epoch(observ
     assert (record.plan.epochs, record.plan.batches_per_epoch, record.plan.steps) == (3, 80, 240)
 
 
+def test_steps_that_the_script_makes_without_an_optimizer_are_steps(observe):
+    by_hand = LOOP.replace("optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)", "").replace(
+        "optimizer.zero_grad()", "model.zero_grad()").replace("        optimizer.step()", """
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights += 0.1 * weights.grad""")
+    record = observe(SETUP, LOADERS, by_hand)
+    assert record.ended == "enough seen" and record.optimizer_steps == len(record.steps) >= 40
+    assert all(step.by_hand and step.zeroed and step.backwards == 1 and step.gradient_norm for step in record.steps)
+    batches = record.batches_of("training")
+    assert [batch.step for batch in batches[:40]] == list(range(40))
+    assert batches[7].loss == pytest.approx(record.steps[7].loss)
+    close = [step for step in record.steps if step.along_gradient is not None]
+    assert len(close) >= 7 and all(step.along_gradient > 0.99 for step in close)
+    assert all(weights.change for weights in record.parameters)
+
+
 def test_a_batch_is_described_as_it_reaches_the_model_and_the_loss(observe):
     record = observe(SETUP, LOADERS, LOOP)
     batch = record.batches_of("training")[0]
