@@ -70,6 +70,7 @@ class Observer:
         self.stopping.when_over = self.training_is_over
         self.surroundings = Surroundings()
         self.before_training = None     # the model BeforeTraining, from its first step on
+        self.unmoved = None             # the same from the first backward on, while the script has made no optimizer
         self.kept_batches = []          # what `keep` gave
 
     # backward calls
@@ -121,7 +122,7 @@ class Observer:
         if not self.gradients.depth and not self.stopping.training_over:
             self.gradients.backward_ended()
             if not self.optimizers.by_id:
-                self.look_before_training()
+                self.unmoved = self.unmoved or self.describe_model()
                 self.by_hand.backward_ended()
             self.stopping.after_backward(lambda: self.optimizers.are_stepped_in(self.script))
 
@@ -167,13 +168,15 @@ class Observer:
 
     def look_for_a_step_by_hand(self):
         if not (self.stopping.training_over or self.optimizers.by_id) and self.by_hand.was_made():
+            self.look_before_training()
             self.step_was_made()
 
     def look_before_training(self):
-        """At the first step: the model as it stands, and what runs the step."""
+        """At the first step: the model before it, and what runs the step."""
         if self.before_training is not None:
             return
-        self.before_training = self.describe_model()
+        self.before_training = self.unmoved if self.record.steps else self.describe_model()
+        self.unmoved = None
         self.surroundings.look(sys._getframe())
         spaces = [frame.f_locals for frame in source.user_frames()]
         self.schedules.look_before_first_step(spaces)

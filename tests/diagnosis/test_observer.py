@@ -116,6 +116,14 @@ def test_steps_that_the_script_makes_without_an_optimizer_are_steps(observe):
     assert all(weights.change for weights in record.parameters)
 
 
+def test_a_backward_before_there_is_an_optimizer_is_no_step_by_hand(observe):
+    first = LOOP.replace("optimizer =", """nn.functional.cross_entropy(model(ids[:4], mask[:4]), labels[:4]).backward()
+optimizer =""")
+    record = observe(SETUP, LOADERS, first)
+    assert len(record.steps) == 42 and not any(step.by_hand for step in record.steps)
+    assert (record.plan.epochs, record.plan.batches_per_epoch) == (3, 80)
+
+
 def test_a_batch_is_described_as_it_reaches_the_model_and_the_loss(observe):
     record = observe(SETUP, LOADERS, LOOP)
     batch = record.batches_of("training")[0]
