@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from test_faults_data_input_model import check, found, healthy, not_measured, passes
-from test_faults_optimization import finding, run
+from healthy_records import check, found, healthy, not_measured, passes
+from planned_records import finding, run
 
 from diagnosis.record.record import Control, Crash, FreezeAct, Module, Plan, Remaking, Site, Target, Tokenizer
 from diagnosis.verdict.judge import judge
