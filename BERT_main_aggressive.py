@@ -113,7 +113,7 @@ DETERMINISTIC = False               # on CUDA the same figures bit for bit each 
 LAYER_LR_DECAY = 1.0                # each lower layer's rate is the one above it times this; 0.95 in Sun et al. 2019
 HEAD_LEARNING_RATE = 0.0            # peak rate of the head; 0: LEARNING_RATE
 LABEL_SMOOTHING = 0.0               # share of each label that is spread over all classes
-EMA_SHARE = 0.0                     # validate and keep the weights' moving average over this share of the steps; 0: off
+EMA_STEPS = 0                       # validate and keep the weights' moving average over so many steps; 0: off
 AUGMENT = ""                        # ways to change training texts, commas between: reverse, delete, swap, synonyms
 AUGMENT_SHARE = 0.5                 # share of the training texts that are changed, drawn afresh in each epoch
 SYNONYMS_PATH = "data/synonyms.txt" # for AUGMENT=synonyms: lines of words that can stand for one another
@@ -138,7 +138,7 @@ MEASURED = {
     "NUM_EPOCHS": 4,                # three seeds: 0.583 and 0.563 macro-F1; 3: 0.576, 0.554; 2: 0.582, 0.547
     "LEARNING_RATE": 2e-4,          # 0.555 on 2,000 tweets with the batchnorm head and batches of 32; 1e-4: 0.553
     "HEAD_LEARNING_RATE": 1e-3,     # tried with this value alone
-    "EMA_SHARE": 0.25,              # XXX
+    "EMA_STEPS": 50,                # XXX
 }
 LARGE, MEASURED_LARGE = 3_000, {"NUM_EPOCHS": 2, "LEARNING_RATE": 1e-4}   # from so many rows on: 0.598; 3 epochs: 0.588
 
@@ -233,7 +233,7 @@ def prepare_learner(settings, data, model, precision, team):
     return Learner(model, optimizer, schedule, precision, precision.scaler(), team, weights, settings.LABEL_SMOOTHING,
                    settings.GRADIENT_ACCUMULATION_STEPS, settings.MAX_GRAD_NORM,
                    AveragedModel(model) if settings.ENSEMBLE else None,
-                   moving_average(model, settings.EMA_SHARE, steps)), steps
+                   moving_average(model, settings.EMA_STEPS, steps)), steps
 
 
 # One epoch

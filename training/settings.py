@@ -26,7 +26,7 @@ NUMBERS = {     # name: (kind, lowest, highest)
     "LEARNING_RATE": (float, 0, 1), "WARMUP_RATIO": (float, 0, 1), "WEIGHT_DECAY": (float, 0, math.inf),
     "MAX_GRAD_NORM": (float, 0, math.inf), "EARLY_STOPPING_PATIENCE": (int, 0, math.inf), "SEED": (int, 0, 2**32 - 1),
     "LAYER_LR_DECAY": (float, 0, 1), "HEAD_LEARNING_RATE": (float, 0, 1), "LABEL_SMOOTHING": (float, 0, 0.99),
-    "EMA_SHARE": (float, 0, 1), "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf),
+    "EMA_STEPS": (int, 0, math.inf), "AUGMENT_SHARE": (float, 0, 1), "ENSEMBLE": (int, 0, math.inf),
     "TRIALS_BUDGET": (float, 0, math.inf), "SAVE_EVERY": (int, 0, math.inf)}
 FLAGS = ("CACHE_FROZEN_LAYERS", "CLASS_WEIGHTS", "ENABLE_FP16", "DETERMINISTIC", "RUN_TRIALS", "RESUME")
 TEXTS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN", "SECOND_TEXT_COLUMN",
@@ -35,7 +35,7 @@ TEXTS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "TEXT_COLUMN
 KINDS = {**{name: kind for name, (kind, _, _) in NUMBERS.items()}, **dict.fromkeys(FLAGS, bool),
          **dict.fromkeys(TEXTS, str)}
 NONE_IS_ZERO = ("MAX_TRAIN_ROWS", "TEST_SHARE", "FOLDS", "FOLD", "DROPOUT", "WARMUP_RATIO", "WEIGHT_DECAY",
-                "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE", "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "EMA_SHARE",
+                "MAX_GRAD_NORM", "EARLY_STOPPING_PATIENCE", "HEAD_LEARNING_RATE", "LABEL_SMOOTHING", "EMA_STEPS",
                 "AUGMENT_SHARE", "ENSEMBLE", "TRIALS_BUDGET", "SAVE_EVERY")
 READ_PATHS = ("TRAIN_PATH", "VAL_PATH", "TEST_PATH", "CORRECTIONS_PATH", "SYNONYMS_PATH")
 RECIPES = ("guide", "measured")

@@ -52,7 +52,7 @@ SETTINGS = {                # name -> constants; the first is what the others ar
     "first token": ["POOLING=cls"],
     "pooler": ["POOLING=pooler"],
     "measured": ["RECIPE=measured"],
-    "measured, no moving average": ["RECIPE=measured", "EMA_SHARE=0"],
+    "measured, no moving average": ["RECIPE=measured", "EMA_STEPS=0"],
     "measured, the text alone": ["RECIPE=measured", "SECOND_TEXT_COLUMN="],
     "measured, batchnorm head": ["RECIPE=measured", "HEAD=batchnorm"],
     "measured, batches of 32": ["RECIPE=measured", "BATCH_SIZE=32"],

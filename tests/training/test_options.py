@@ -16,7 +16,7 @@ from test_training import CPU, loader_of, random_rows, setup, small_model
 import BERT_main_aggressive as script
 from BERT_model_aggressive import BertSentimentClassifier
 from training.run.data import read_tables
-from training.run.optimization import Learner, make_optimizer
+from training.run.optimization import Learner, make_optimizer, moving_average
 from training.settings import fit_to_rows
 from training.texts.augment import CHANGES, augmented, read_synonyms
 from training.texts.refusal import TableError
@@ -160,7 +160,7 @@ def test_a_way_that_does_not_exist_is_refused(train, posts_csv):
 # The moving average of the weights
 
 @on_both_devices
-def test_what_is_validated_and_kept_is_the_moving_average_over_a_share_of_the_steps(
+def test_what_is_validated_and_kept_is_the_moving_average_over_so_many_steps(
         device, train, posts_csv, tmp_path, monkeypatch):
     after_steps, saved, take_step, finish_epoch = [], [], script.take_step, script.finish_epoch
 
@@ -179,22 +179,32 @@ def test_what_is_validated_and_kept_is_the_moving_average_over_a_share_of_the_st
 
     monkeypatch.setattr(script, "take_step", remember)
     monkeypatch.setattr(script, "finish_epoch", compare)
-    assert train(TRAIN_PATH=posts_csv, EMA_SHARE=0.5, NUM_EPOCHS=3, LEARNING_RATE=1e-3, SAVE_EVERY=0)[0] == 0
+    assert train(TRAIN_PATH=posts_csv, EMA_STEPS=5, NUM_EPOCHS=3, LEARNING_RATE=1e-3, SAVE_EVERY=0)[0] == 0
     state = torch.load(max((tmp_path / "run" / "state").glob("*.pt")), weights_only=True)
     for name, average in after_steps[0].items():
         for weights in after_steps[1:]:
-            average += (weights[name] - average) / (0.5 * len(after_steps))
+            average += (weights[name] - average) / min(5, 0.25 * len(after_steps))
         torch.testing.assert_close(state["moving"][f"module.{name}"], average)
         assert torch.equal(state["model"][name], after_steps[-1][name])
         assert not torch.equal(average, after_steps[-1][name])
     assert 1 in saved
 
 
+@pytest.mark.parametrize("back, steps, decay", [(50, 1000, 0.98), (50, 40, 0.9), (50, 2, 0.0)])
+def test_the_average_reaches_so_many_steps_back_and_in_a_short_run_a_quarter_of_all(back, steps, decay):
+    model = torch.nn.Linear(1, 1)
+    moving = moving_average(model, back, steps)
+    for weight in (1.0, 2.0):
+        torch.nn.init.constant_(model.weight, weight)
+        moving.update_parameters(model)
+    assert moving.module.weight.item() == pytest.approx(decay + 2 * (1 - decay))
+
+
 # Ensembles
 
 OPTIONS = {"NUM_EPOCHS": 4, "EARLY_STOPPING_PATIENCE": 0, "ENSEMBLE": 2, "BATCH_SIZE": 16, "LEARNING_RATE": 1e-3,
            "AUGMENT": "reverse,delete,swap,synonyms", "LAYER_LR_DECAY": 0.9, "LABEL_SMOOTHING": 0.1, "CLASS_WEIGHTS": True,
-           "EMA_SHARE": 0.2}
+           "EMA_STEPS": 9}
 
 
 def test_both_averages_are_reported_beside_the_best_epoch_and_come_from_the_models_saved(train, posts_csv, tmp_path):

@@ -52,13 +52,19 @@ def warm_up_steps(steps, warmup_ratio):
     return round(warmup_ratio * steps)
 
 
-def moving_average(model, share, steps):
+MOST_AVERAGED = 0.25    # of a run's steps: an average over more would still hold the first weights at its end
+
+
+def moving_average(model, back, steps):
     """The model with the exponential moving average of its weights, which update_parameters() moves on after each
-    optimizer step and which reaches back over a share of the run's steps; None where that is 0.
+    optimizer step; None where `back` is 0.
+
+    It reaches `back` steps back (its decay is 1 - 1 / back), in short runs no further than a share of all steps.
     """
-    if not share:
+    if not back:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / max(1, share * steps)))
+    back = max(1.0, min(back, MOST_AVERAGED * steps))
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / back))
 
 
 def class_loss_weights(labels, classes, device):
