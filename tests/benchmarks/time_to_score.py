@@ -63,7 +63,7 @@ def this_script(arguments, device):
         return seen
 
     def finish_epoch(of_run, learner, *others):
-        logits, _ = script.evaluate(learner.model, of_run.test.loader, learner.precision)
+        logits, _ = script.evaluate(learner.kept, of_run.test.loader, learner.precision)
         points.append((spent[0], float((logits.argmax(dim=1).numpy() == of_run.test.labels).mean())))
         originals[1](of_run, learner, *others)
 
