@@ -7,6 +7,7 @@ constant of it; the table in README.md has all of them.
 
 import os
 import tempfile
+from types import MethodType
 
 import numpy
 import torch
@@ -127,11 +128,15 @@ def many_dropouts(script):
     """The head sees each pooled text several times, other numbers of it dropped each time; its logits are averaged."""
     prepare_model = script.prepare_model
 
+    def forward(head, states):
+        if not head.training:
+            return type(head).forward(head, states)
+        return torch.stack([type(head).forward(head, functional.dropout(states, DROPPED))
+                            for _ in range(DROPOUTS)]).mean(dim=0)
+
     def prepare(*given):
         model = prepare_model(*given)
-        head = model.classifier.forward
-        model.classifier.forward = lambda states: head(states) if not model.training else torch.stack(
-            [head(functional.dropout(states, DROPPED)) for _ in range(DROPOUTS)]).mean(dim=0)
+        model.classifier.forward = MethodType(forward, model.classifier)    # a copy of the model has its own
         return model
 
     script.prepare_model = prepare
