@@ -12,6 +12,7 @@ from types import MethodType
 import numpy
 import torch
 import transformers
+from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
 from BERT_model_aggressive import BertSentimentClassifier
@@ -47,6 +48,32 @@ def redrawn_top(script):
         return model
 
     script.prepare_model = prepare
+
+
+def head_of_regression(script):
+    """The head begins as logistic regression on what it is given of the training rows, the encoder as it was loaded
+    (Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features ..."): for the linear head."""
+    prepare_learner = script.prepare_learner
+
+    def prepare(settings, data, model, precision, team):
+        seen, rows, loader = [], [], data.loaders[0]
+        hook = model.classifier.register_forward_pre_hook(lambda head, states: seen.append(states[0].float().cpu()))
+        model.eval()
+        with torch.no_grad():
+            for batch in loader:
+                script.logits_of(model, batch, precision)
+                rows.append(batch["labels"])
+        hook.remove()
+        regression = LogisticRegression(max_iter=1000).fit(torch.cat(seen).numpy(), torch.cat(rows).numpy())
+        weights, biases = regression.coef_, regression.intercept_
+        if len(weights) == 1:       # two classes have one row
+            weights, biases = numpy.concatenate([-weights, weights]) / 2, numpy.concatenate([-biases, biases]) / 2
+        with torch.no_grad():
+            model.classifier.weight.copy_(torch.from_numpy(weights))
+            model.classifier.bias.copy_(torch.from_numpy(biases))
+        return prepare_learner(settings, data, model, precision, team)
+
+    script.prepare_learner = prepare
 
 
 def with_further_loss(script, further):
@@ -177,4 +204,4 @@ def pseudo_labels(script):
 
 WAYS = {"cosine": cosine, "top layer drawn anew": redrawn_top, "R-Drop": r_drop,
         "FGM": fgm, "contrastive loss": contrastive, "multi-sample dropout": many_dropouts,
-        "pseudo-labels": pseudo_labels}
+        "pseudo-labels": pseudo_labels, "head of a regression": head_of_regression}
