@@ -226,8 +226,8 @@ def main():
     for number in range(options.rounds):
         for name in chosen:
             rounds[name].append(known[name]())
-            seconds, accuracy = rounds[name][-1][-1]
-            print(f"round {number + 1}: {name}: {accuracy:.3f} after {seconds:.1f} s", file=sys.stderr, flush=True)
+            points = ", ".join(f"{accuracy:.3f} after {seconds:.1f} s" for seconds, accuracy in rounds[name][-1])
+            print(f"round {number + 1}: {name}: {points}", file=sys.stderr, flush=True)
     ways = {name: median_points(of_way) for name, of_way in rounds.items()}
     print("\n".join(table(ways)))
     print(f"\n{len(data.training):,} rows to train on, {len(data.test.table):,} to test on, "
