@@ -143,6 +143,8 @@ def test_the_card_tells_data_scores_beside_baselines_and_limits(run):
 def test_tensorboard_reads_the_epochs_figures(run):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     folder, _ = run
+    assert sorted(path.name[-3:] for path in folder.glob("*tfevents*")) == [
+        f"{line['epoch']:03}" for line in metrics(folder)]      # the order in which TensorBoard reads them
     events = event_accumulator.EventAccumulator(str(folder)).Reload()
     for line in metrics(folder):
         for tag, figure in (("loss/training", "train_loss"), ("macro-F1/validation", "val_macro_f1"), ("rate", "lr")):

@@ -1,7 +1,10 @@
 """What each epoch leaves for people and programs: metrics.jsonl, TensorBoard's events, the scores by class, pages."""
 
 import json
+import shutil
+import tempfile
 import time
+from pathlib import Path
 
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score
 
@@ -63,14 +66,21 @@ def write_page(data, place, progress, tested=None):
 
 
 def write_events(folder, epoch):
-    """One epoch's figures for TensorBoard, where tensorboard is installed; a repeated epoch takes its own place."""
+    """One epoch's figures for TensorBoard, where tensorboard is installed; a repeated epoch takes its own place.
+
+    The files are named by epoch: TensorBoard reads them in the order of their names, and drops what it takes for
+    repeated; its own names of two files of one second may stand the wrong way round.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return
-    with SummaryWriter(folder, purge_step=epoch["epoch"]) as writer:
-        for figure, tag in TAGS.items():
-            writer.add_scalar(tag, epoch[figure], epoch["epoch"])
+    with tempfile.TemporaryDirectory() as beside:
+        with SummaryWriter(beside, purge_step=epoch["epoch"]) as writer:
+            for figure, tag in TAGS.items():
+                writer.add_scalar(tag, epoch[figure], epoch["epoch"])
+        [written] = Path(beside).iterdir()
+        shutil.move(written, Path(folder) / f"events.out.tfevents.{epoch['epoch']:010}")
 
 
 def compare_reloaded(kind, data, best, folder):
