@@ -45,7 +45,8 @@ def cosine(tensors, others):
     lengths = total(norms(list(tensors))) * total(norms(list(others)))
     if not 0 < lengths < float("inf"):
         return None
-    return sum(float((one.float() * other).sum()) for one, other in zip(tensors, others)) / lengths
+    products = [torch.dot(one.float().flatten(), other.float().flatten()) for one, other in zip(tensors, others)]
+    return float(torch.stack([product.to(products[0].device) for product in products]).sum()) / lengths
 
 
 def sign_of(tensor, loss):
