@@ -147,11 +147,7 @@ def step_each_backward(observer, value):
 
 def keep_gradients(observer, value):
     """The optimizer steps with the gradients that the last backward left, whatever was zeroed since."""
-    kept, restored = {}, []
-
-    def note():
-        kept.update({id(each): (each, each.grad.detach().clone()) for each in trained(observer)
-                     if each.grad is not None})
+    kept, restored = gradients_of_backward(observer), []
 
     def put_back(_):
         for parameter, gradient in kept.values():
@@ -164,9 +160,20 @@ def keep_gradients(observer, value):
         while restored:
             restored.pop().grad = None
 
-    around_backward(observer, after=unseen(observer, note))
     before_step(observer, put_back)
     after_step(observer, take_away)
+
+
+def gradients_of_backward(observer):
+    """{id of a parameter: (parameter, its gradient)}, filled anew as each backward leaves it."""
+    kept = {}
+
+    def note():
+        kept.update({id(each): (each, each.grad.detach().clone()) for each in trained(observer)
+                     if each.grad is not None})
+
+    around_backward(observer, after=unseen(observer, note))
+    return kept
 
 
 def zero_before_backward(observer, value):
@@ -189,7 +196,7 @@ def zero_before_backward(observer, value):
 def no_clipping(observer, value):
     """The clipping functions of torch measure the norm and shorten nothing, and what else the script does to the
     gradients between backward and step is undone where no scaler needs it."""
-    kept = {}
+    kept = gradients_of_backward(observer)
 
     def norm_of(parameters, *args, **kwargs):
         parameters = [parameters] if isinstance(parameters, torch.Tensor) else parameters
@@ -200,17 +207,12 @@ def no_clipping(observer, value):
                               "clip_grad_value_": lambda original: lambda *args, **kwargs: None,
                               "clip_grads_with_norm_": lambda original: lambda *args, **kwargs: None})
 
-    def note():
-        kept.update({id(each): (each, each.grad.detach().clone()) for each in trained(observer)
-                     if each.grad is not None})
-
     def put_back(_):
         for parameter, gradient in kept.values():
             if parameter.grad is not None and parameter.grad.any() and observer.scaling.factor is None:
                 parameter.grad.copy_(gradient)
         kept.clear()
 
-    around_backward(observer, after=unseen(observer, note))
     before_step(observer, put_back)
 
 

@@ -10,8 +10,8 @@ How it shows
 How it is found
     The sign with which the tensor given to backward depends on what the loss function returned, and the optimizer's
     maximize. For an optimizer of the script's own: the weights' change in its first steps points along the gradient
-    and not against it. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels, negated;
-    or it falls while that cross-entropy climbs (a focal loss without its minus).
+    and not against it. For hand-written losses: the tensor given to backward is the cross-entropy of logits and labels,
+    negated; or it falls while that cross-entropy climbs (a focal loss without its minus).
 
 Wrong
     for batch in loader:
@@ -58,7 +58,7 @@ def check(record):
         return NotMeasured("no training step was seen")
     signs = [batch.loss_sign for batch in training if batch.loss_sign]
     own = course.sets_its_own_rate(record)
-    uphill = moves_along_the_gradient(record) and (own is not None or steps_by_hand(record))
+    uphill = goes_uphill(record)
     climbing = [group for _, group in course.trained_groups(record) if group.maximize]
     negated = (share(sign < 0 for sign in signs) or 0) > MOSTLY
     if not signs:
@@ -74,7 +74,8 @@ def check(record):
         title, where = "the script moves the weights along the gradient, uphill", record.backward_site
         fix = "subtract from the weights what is added to them after this backward()"
     elif uphill:
-        title, where = f"the step of {own.optimizer} moves the weights along the gradient, uphill", own.step_defined or own.made
+        title = f"the step of {own.optimizer} moves the weights along the gradient, uphill"
+        where = own.step_defined or own.made
         fix = f"subtract in the step() of {own.optimizer} what it adds to the weights"
     elif climbing:
         title, fix, where = "the optimizer maximizes the loss", "leave out maximize=True", climbing[0].made
@@ -95,8 +96,9 @@ def steps_by_hand(record):
     return bool(record.steps) and record.steps[0].by_hand
 
 
-def moves_along_the_gradient(record):
-    return (along(record) or 0.0) > UPHILL
+def goes_uphill(record):
+    """A step of the script's own moves the weights along the gradient; torch's optimizers say so by maximize."""
+    return (along(record) or 0.0) > UPHILL and (course.sets_its_own_rate(record) is not None or steps_by_hand(record))
 
 
 def negative_of_cross_entropy(training):
@@ -137,6 +139,6 @@ def cross_entropy(batch):
 
 
 def mend(record):
-    if not moves_along_the_gradient(record):
+    if not goes_uphill(record):
         return mends.cross_entropy(record)
     return None if steps_by_hand(record) else mends.steps_turned_round()    # which hang on an optimizer's

@@ -13,7 +13,7 @@ class StepsByHand:
 
     def __init__(self, record, gradients, steps, parameters):
         self.record, self.gradients, self.steps, self.parameters = record, gradients, steps, parameters
-        self.begun = None               # (StepGoingOn, norms of its gradients) since the last backward
+        self.begun = None               # the StepGoingOn that the last backward may have begun
 
     def backward_ended(self):
         """What the weights and their gradients are from which the script may step."""

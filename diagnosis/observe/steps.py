@@ -223,8 +223,10 @@ class StepGoingOn:
 
     def measure_update(self, step):
         """What the step did to the weights, where they were copied before it."""
-        of_each = self.gradients or [each.grad for each in next(iter(self.weights), ())]
-        known = [(*pair, gradient) for *pair, gradient in zip(*self.weights, of_each) if gradient is not None]
+        if not self.weights:
+            return
+        gradients = self.gradients or [each.grad for each in self.weights[0]]
+        known = [one for one in zip(*self.weights, gradients) if one[2] is not None]
         self.weights = ()
         if not known:
             return

@@ -6,7 +6,7 @@ import pytest
 from planned_records import (MADE, NAMES, PER_EPOCH, UPDATES, check, clipped, falling, finding, head_only, parameter,
                              passes, run, transformers_linear)
 
-from diagnosis.faults import catalogue
+from diagnosis.faults import catalogue, loss_sign
 from diagnosis.record.record import (Batch, Crash, Group, Parameter, Plan, Record, Schedule, Site, Step, from_json,
                                      to_json)
 from diagnosis.verdict.finding import NotMeasured
@@ -276,7 +276,10 @@ def test_a_maximized_loss_is_found_and_twice_negated_is_right():
     passes("loss-sign", record)
     record = run()
     record.groups[0].maximize = True
+    for step in record.steps:
+        step.along_gradient = 0.8
     assert finding("loss-sign", record).where == MADE
+    assert "minimize" in loss_sign.mend(record).changes
 
 
 def test_an_optimizer_of_the_scripts_own_that_climbs_is_found_and_on_a_negated_loss_it_is_right():

@@ -120,8 +120,8 @@ def whole_state(learner, place, progress, of_each):
     return {"about": json.dumps(about), "probabilities": probabilities, "own": of_each,
             "ensemble": [epoch | {"probabilities": torch.from_numpy(epoch["probabilities"])}
                          for epoch in progress.ensemble],
-            **{name: average.state_dict() if average is not None else None
-               for name, average in (("averaged", learner.averaged), ("moving", learner.moving))},
+            "averaged": learner.averaged.state_dict() if learner.averaged is not None else None,
+            "moving": learner.moving.state_dict() if learner.moving is not None else None,
             "model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict(),
             "schedule": learner.schedule.state_dict(), "scaler": learner.scaler.state_dict()}
 
